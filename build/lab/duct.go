@@ -1,0 +1,123 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"tandem/engine/clock"
+	"tandem/engine/sim"
+)
+
+// side is an end of every link; it is the last part of that end's addresses.
+type side int
+
+const (
+	near side = 1
+	far  side = 2
+)
+
+// address returns the address of a side on a link.
+func address(link int, s side, ipv6 bool) netip.Addr {
+	if ipv6 {
+		return netip.MustParseAddr(fmt.Sprintf("fd77:0:0:%d::%d", link, s))
+	}
+	return netip.AddrFrom4([4]byte{10, 77, byte(link), byte(s)})
+}
+
+// A duct is an emulated link, both ways. Its far end is a TUN device, its near end whatever takes packets.
+type duct struct {
+	up, down *way // near to far, far to near
+	tuns     []*tun
+}
+
+// newDuct joins a TUN device to deliver over two ways under those conditions. The capture sees what
+// crosses the device.
+func newDuct(c sim.Conditions, now func() clock.Time, dev *tun, seen *capture, deliver func([][]byte)) *duct {
+	d := &duct{tuns: []*tun{dev}}
+	d.up = newWay(c, now, func(pkts [][]byte) {
+		seen.record(pkts)
+		dev.write(pkts)
+	})
+	d.down = newWay(c, now, deliver)
+	go drain(dev, func(pkts [][]byte) {
+		seen.record(pkts)
+		d.down.put(pkts)
+	})
+	return d
+}
+
+// newDuctBetween joins two TUN devices.
+func newDuctBetween(c sim.Conditions, now func() clock.Time, nearDev, farDev *tun, seen *capture) *duct {
+	d := newDuct(c, now, farDev, seen, nearDev.write)
+	d.tuns = append(d.tuns, nearDev)
+	go drain(nearDev, d.up.put)
+	return d
+}
+
+// drain passes on what is read from a device until it is closed.
+func drain(dev *tun, put func([][]byte)) {
+	bufs := make([][]byte, batchMax)
+	for i := range bufs {
+		bufs[i] = make([]byte, 2048)
+	}
+	for {
+		n, err := dev.read(bufs)
+		if err != nil {
+			return
+		}
+		put(bufs[:n])
+	}
+}
+
+// silence makes the link lose everything, both ways, or stop doing so.
+func (d *duct) silence(on bool) {
+	d.up.change(func(c *sim.Conditions) { c.Down = on })
+	d.down.change(func(c *sim.Conditions) { c.Down = on })
+}
+
+func (d *duct) close() {
+	d.up.close()
+	d.down.close()
+	for _, t := range d.tuns {
+		t.close()
+	}
+}
+
+// plug makes a TUN device and moves it into a namespace as that side of a link, ready to use.
+func plug(s *space, link int, at side, mtu int) (*tun, error) {
+	passing := fmt.Sprintf("tandem%d", os.Getpid())
+	dev, err := openTun(passing)
+	if err != nil {
+		return nil, err
+	}
+	name := device(link)
+	if err := run("ip", "link", "set", passing, "netns", s.name, "name", name); err != nil {
+		dev.close()
+		return nil, err
+	}
+	v4, v6 := address(link, at, false), address(link, at, true)
+	err = errors.Join(
+		s.ip(
+			fmt.Sprintf("link set %s addrgenmode none", name),
+			fmt.Sprintf("link set %s mtu %d txqueuelen 2000 up", name, mtu),
+			fmt.Sprintf("addr add %s/24 dev %s", v4, name)),
+		s.ip6(fmt.Sprintf("addr add %s/64 dev %s nodad", v6, name)),
+	)
+	// What goes from or to an address of the second link takes the second link, in both directions.
+	if link > 0 && err == nil {
+		table := 100 + link
+		route := fmt.Sprintf("route add default dev %s table %d", name, table)
+		err = errors.Join(
+			s.ip(route, fmt.Sprintf("rule add from %s lookup %d", v4, table)),
+			s.ip6(route, fmt.Sprintf("rule add from %s lookup %d", v6, table)))
+	}
+	if err != nil {
+		dev.close()
+		return nil, err
+	}
+	return dev, nil
+}
+
+func device(link int) string { return fmt.Sprintf("link%d", link) }

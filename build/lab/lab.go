@@ -1,0 +1,161 @@
+// Package lab joins hosts over emulated links and tries them: the engine and the kernel's
+// Multipath TCP with each other, in network namespaces on the machine it runs on. The links are
+// engine/sim's, driven in real time between TUN devices.
+package lab
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A suite is a set of cases that the lab can be asked for.
+type suite struct {
+	name, about string
+	run         func(ctx context.Context, t *table, only string) error
+}
+
+func suites() []suite {
+	return []suite{
+		{"kernel", "the engine with the kernel's Multipath TCP, in both roles", runKernel},
+		{"bulk", "1 GiB each way over 300 and 200 Mbit/s, in both roles", runBulk},
+		{"self", "the kernel with itself: is the lab right?", runSelf},
+	}
+}
+
+// Main runs the suites named in args, of each only the cases whose name contains what follows a
+// colon ("kernel:backup"). It returns the process's exit code.
+func Main(ctx context.Context, args []string, out io.Writer) int {
+	if len(args) == 2 && args[0] == "peer" {
+		return exit(runErrand(ctx, args[1], out))
+	}
+	flags := flag.NewFlagSet("lab", flag.ContinueOnError)
+	flags.Usage = func() { usage(flags.Output()) }
+	keep := flags.Bool("keep", false, "")
+	if flags.Parse(args) != nil {
+		return 2
+	}
+	if flags.NArg() == 0 || slices.ContainsFunc(flags.Args(), func(arg string) bool { return find(arg) == nil }) {
+		usage(os.Stderr)
+		return 2
+	}
+	t := &table{out: out, keep: *keep, start: time.Now()}
+	if why := Missing(); why != "" {
+		t.add(row{name: "lab", verdict: skip, why: why})
+		return 0
+	}
+	if err := removeStale(); err != nil {
+		return exit(err)
+	}
+	for _, arg := range flags.Args() {
+		_, only, _ := strings.Cut(arg, ":")
+		if err := find(arg).run(ctx, t, only); err != nil {
+			return exit(err)
+		}
+	}
+	return t.close()
+}
+
+// find returns the suite that an argument names, or nil.
+func find(arg string) *suite {
+	name, _, _ := strings.Cut(arg, ":")
+	for _, s := range suites() {
+		if s.name == name {
+			return &s
+		}
+	}
+	return nil
+}
+
+func usage(out io.Writer) {
+	fmt.Fprintln(out, "usage: go run ./build lab [-keep] SUITE[:PART OF A CASE'S NAME]...")
+	for _, s := range suites() {
+		fmt.Fprintf(out, "  %-8s %s\n", s.name, s.about)
+	}
+	fmt.Fprintln(out, "  -keep    leaves captures and traces also of cases that pass")
+}
+
+func exit(err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "lab:", err)
+	return 1
+}
+
+// Missing says what the lab lacks on this machine, or nothing.
+func Missing() string {
+	if os.Geteuid() != 0 {
+		return "needs root for network namespaces and TUN devices"
+	}
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		return "needs /dev/net/tun"
+	}
+	if _, err := os.Stat("/proc/sys/net/mptcp/enabled"); err != nil {
+		return "needs a kernel with Multipath TCP"
+	}
+	for _, tool := range []string{"ip", "nstat", "sysctl", "tshark"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return "needs " + tool
+		}
+	}
+	return ""
+}
+
+// A verdict is how a case ended.
+type verdict string
+
+const (
+	pass verdict = "PASS"
+	fail verdict = "FAIL"
+	skip verdict = "SKIP"
+)
+
+// A row is the result of one case.
+type row struct {
+	name, figure, limit string
+	verdict             verdict
+	why                 string
+}
+
+// A table prints rows as they come.
+type table struct {
+	out                     io.Writer
+	keep                    bool // captures of cases that pass
+	passed, failed, skipped int
+	start                   time.Time
+}
+
+func (t *table) add(r row) {
+	switch r.verdict {
+	case pass:
+		t.passed++
+	case fail:
+		t.failed++
+	case skip:
+		t.skipped++
+	}
+	line := fmt.Sprintf("%-58s %-34s %-22s %s", r.name, r.figure, r.limit, r.verdict)
+	if r.why != "" {
+		line += ": " + r.why
+	}
+	fmt.Fprintln(t.out, line)
+}
+
+// close prints the sum and returns the exit code.
+func (t *table) close() int {
+	fmt.Fprintf(t.out, "%d passed, %d failed, %d skipped in %.0f s\n", t.passed, t.failed, t.skipped, time.Since(t.start).Seconds())
+	if t.failed > 0 {
+		return 1
+	}
+	return 0
+}
+
+var errInterrupted = errors.New("interrupted")

@@ -1,0 +1,46 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+)
+
+// inspect has tshark dissect a capture and says what it finds malformed in it.
+func inspect(ctx context.Context, capture string) error {
+	lines, err := shark(ctx, capture, `_ws.malformed || (mptcp && _ws.expert.severity == "Error")`,
+		"frame.number", "_ws.expert.message")
+	if err != nil {
+		return err
+	}
+	if len(lines) > 0 {
+		return fmt.Errorf("tshark objects to %d packets, first %s", len(lines), strings.Join(strings.Fields(lines[0]), " "))
+	}
+	return nil
+}
+
+// packets counts the packets of a capture that match a display filter.
+func packets(ctx context.Context, capture, filter string) (int, error) {
+	lines, err := shark(ctx, capture, filter, "frame.number")
+	return len(lines), err
+}
+
+func shark(ctx context.Context, capture, filter string, fields ...string) ([]string, error) {
+	// Random payload must not be taken for some application's protocol.
+	args := []string{"-n", "-r", capture,
+		"-d", fmt.Sprintf("tcp.port==%d,data", port), "-d", fmt.Sprintf("tcp.port==%d,data", announcedPort),
+		"-o", "mptcp.analyze_mptcp:TRUE", "-o", "mptcp.analyze_mappings:TRUE",
+		"-Y", filter, "-T", "fields"}
+	for _, f := range fields {
+		args = append(args, "-e", f)
+	}
+	out, err := exec.CommandContext(ctx, "tshark", args...).Output()
+	if err != nil {
+		return nil, fmt.Errorf("tshark: %w", err)
+	}
+	if len(out) == 0 {
+		return nil, nil
+	}
+	return strings.Split(strings.TrimSpace(string(out)), "\n"), nil
+}

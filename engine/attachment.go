@@ -1,0 +1,154 @@
+package engine
+
+import (
+	"log/slog"
+	"net/netip"
+	"slices"
+
+	"tandem/engine/clock"
+	"tandem/engine/mptcp"
+)
+
+// A Path carries packets to the other end of a bond: what the engine sees of a carrier.
+type Path interface {
+	// Send sends whole IP packets, in order. It keeps none of them, does not wait, and may drop.
+	// It is called by the loop alone, so it may call Deliver but neither Attach nor Detach of the
+	// same bond. An error is counted, and logged when the send before had none.
+	Send(pkts [][]byte) error
+}
+
+// PathConfig describes a path: its addresses, MTU, role and what it reaches. PathInfo is a picture of it.
+type (
+	PathConfig = mptcp.PathConfig
+	PathID     = mptcp.PathID
+)
+
+// PathInfo is a picture of a path.
+type PathInfo struct {
+	mptcp.PathInfo
+	Overflows  uint64 // packets delivered and dropped, because Limits.Inbox was reached
+	SendErrors uint64 // batches for which Path.Send returned an error
+}
+
+// pathsMax is how many numbers there are for paths.
+const pathsMax = 1 << 8
+
+// Attachment is a path's place in a bond.
+type Attachment struct {
+	bond *Bond
+	path Path
+	id   PathID
+
+	// Guarded by the mutex of the bond's mail.
+	queued    int // octets that wait, with packetCost for each packet
+	overflows uint64
+	detached  bool
+
+	// The loop's.
+	out        [][]byte // packets of the batch being gathered
+	sendErrors uint64
+	failing    bool // the last Send returned an error
+}
+
+// Attach adds a path with this host's addresses on it, either of which may be the zero Addr, and its
+// MTU for IP packets (0: 1500). Connections use it from now on. A path of a closed bond, or beyond
+// the 256th, carries nothing.
+func (b *Bond) Attach(p Path, local4, local6 netip.Addr, mtu int) *Attachment {
+	return b.AttachWith(p, PathConfig{Local4: local4, Local6: local6, MTU: mtu})
+}
+
+// AttachWith is Attach with everything that can be said of a path.
+func (b *Bond) AttachWith(p Path, cfg PathConfig) *Attachment {
+	a := &Attachment{bond: b, path: p, detached: true}
+	b.do(func(now clock.Time) {
+		id := slices.Index(b.paths, nil)
+		if id < 0 {
+			id = len(b.paths)
+			if id == pathsMax {
+				return
+			}
+			b.paths = append(b.paths, nil)
+		}
+		a.id = PathID(id)
+		b.paths[id] = a
+		b.mtu = max(b.mtu, cfg.MTU)
+		b.setDetached(a, false)
+		b.machine.Attach(now, a.id, cfg)
+	})
+	return a
+}
+
+// ID returns the number by which Info and Paths call the path.
+func (a *Attachment) ID() PathID { return a.id }
+
+// Deliver takes copies of whole IP packets that came in over the path. They count as received now. It
+// does not wait: what does not fit into the inbox is dropped and counted. Any number of goroutines
+// may call it.
+func (a *Attachment) Deliver(pkts [][]byte) { a.bond.mail.deliver(a, pkts) }
+
+// SetBackup changes the role of the path: with backup it is used only when no other works.
+func (a *Attachment) SetBackup(backup bool) {
+	a.bond.do(func(now clock.Time) {
+		if b := a.bond; b.attached(a) {
+			b.machine.SetBackup(now, a.id, backup)
+		}
+	})
+}
+
+// Detach removes the path. When it returns Send is not called any more, and what was delivered and
+// not handled is dropped. Connections go on over other paths.
+func (a *Attachment) Detach() {
+	a.bond.do(func(now clock.Time) {
+		if b := a.bond; b.attached(a) {
+			b.setDetached(a, true)
+			b.paths[a.id] = nil
+			b.machine.Detach(now, a.id)
+		}
+	})
+}
+
+// attached reports whether a is a path of the bond. Its number alone does not tell: that of a path
+// which was detached may be another's by now.
+func (b *Bond) attached(a *Attachment) bool {
+	return int(a.id) < len(b.paths) && b.paths[a.id] == a
+}
+
+func (b *Bond) setDetached(a *Attachment, detached bool) {
+	b.mail.mu.Lock()
+	a.detached = detached
+	b.mail.mu.Unlock()
+}
+
+// flush sends the batch that was gathered.
+func (a *Attachment) flush() {
+	if len(a.out) == 0 {
+		return
+	}
+	err := a.path.Send(a.out)
+	if err != nil {
+		a.sendErrors++
+		a.bond.sendErrors++
+		if !a.failing {
+			a.bond.log.Warn("path does not send", slog.Int("path", int(a.id)), slog.Any("err", err))
+		}
+	}
+	a.failing = err != nil
+	clear(a.out)
+	a.out = a.out[:0]
+}
+
+// Paths returns what is known of each path, in order of their numbers; nothing after Close.
+func (b *Bond) Paths() (paths []PathInfo) {
+	b.do(func(now clock.Time) {
+		for _, info := range b.machine.Paths(now) {
+			p := PathInfo{PathInfo: info}
+			a := b.paths[info.ID]
+			p.SendErrors = a.sendErrors
+			b.mail.mu.Lock()
+			p.Overflows = a.overflows
+			b.mail.mu.Unlock()
+			paths = append(paths, p)
+		}
+	})
+	return paths
+}

@@ -1,0 +1,188 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tandem/engine/mptcp"
+)
+
+// benchLimits leave room for many connections.
+var benchLimits = Limits{Limits: mptcp.Limits{Connections: 1 << 15, Offers: 1 << 12, Buffered: 1 << 30}}
+
+// oneCore gives the benchmark one core for both ends, as the figures are meant.
+func oneCore(b *testing.B) {
+	before := runtime.GOMAXPROCS(1)
+	b.Cleanup(func() { runtime.GOMAXPROCS(before) })
+}
+
+// sent returns how many packets have left both ends.
+func (w *cable) sent() (n int) {
+	for _, l := range append(w.up, w.down...) {
+		l.mu.Lock()
+		n += l.sent
+		l.mu.Unlock()
+	}
+	return n
+}
+
+func mallocs() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.Mallocs
+}
+
+// BenchmarkBulk moves one stream over two paths with packets of 1400 octets: both ends, with all
+// copies and checksums, on one core. An operation is 64 KiB; a segment is one of those with data, so
+// what the acknowledgements cost is in the figure.
+func BenchmarkBulk(b *testing.B) {
+	oneCore(b)
+	w := newCable(b, BondConfig{}, 0, 0)
+	defer w.close()
+	client, hub := w.dial(b)
+	const piece = 64 << 10
+	go io.CopyN(client, zeros{}, 64<<20)
+	if _, err := io.CopyN(io.Discard, struct{ io.Reader }{hub}, 64<<20); err != nil {
+		b.Fatal(err)
+	}
+	before, packets := mallocs(), w.sent()
+	b.SetBytes(piece)
+	b.ResetTimer()
+	go func() {
+		buf := make([]byte, piece)
+		for range b.N {
+			client.Write(buf)
+		}
+	}()
+	buf := make([]byte, piece)
+	for left := b.N * piece; left > 0; {
+		n, err := hub.Read(buf)
+		if left -= n; err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	segments := float64(b.N) * piece / 1348
+	b.ReportMetric(float64(b.N)*piece*8/1e6/b.Elapsed().Seconds(), "Mbit/s")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/segments, "ns/segment")
+	b.ReportMetric(float64(mallocs()-before)/segments, "allocs/segment")
+	b.ReportMetric(float64(w.sent()-packets)/segments, "packets/segment")
+	b.ReportMetric(float64(w.client.Counters().Overflows+w.hub.Counters().Overflows), "overflows")
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// crowd opens n connections.
+func (w *cable) crowd(b *testing.B, n int) (clients, hubs []*Conn) {
+	b.Helper()
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
+		for range n {
+			o, err := w.hub.Accept(context.Background())
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			c, err := o.Accept()
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			hubs = append(hubs, c)
+		}
+	})
+	for range n {
+		c, err := w.client.Dial(context.Background(), target)
+		if err != nil {
+			b.Fatal(err)
+		}
+		clients = append(clients, c)
+	}
+	accepting.Wait()
+	return clients, hubs
+}
+
+// BenchmarkIdleConn reports what an established connection with two subflows holds at one end.
+func BenchmarkIdleConn(b *testing.B) {
+	const n = 1000
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	for b.Loop() {
+		w := newCable(b, BondConfig{Limits: &benchLimits}, 0, 0)
+		before := heap()
+		clients, hubs := w.crowd(b, n)
+		for _, c := range clients {
+			if _, err := c.Write([]byte("hello")); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for _, c := range hubs {
+			if _, err := c.Read(make([]byte, 10)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+		subflows := 0
+		for _, c := range clients {
+			subflows += len(c.Subflows())
+		}
+		b.ReportMetric(float64(heap()-before)/n/2, "B/end")
+		b.ReportMetric(float64(subflows)/n, "subflows/conn")
+		runtime.KeepAlive(hubs)
+		w.close()
+	}
+}
+
+// BenchmarkConns sends one full segment at a time, each on another of many connections, and tells
+// what one costs from Write to Read: a cost that grows with the number is work that nobody asked for.
+func BenchmarkConns(b *testing.B) {
+	for _, n := range []int{1, 10, 100, 1000, 10000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			oneCore(b)
+			w := newCable(b, BondConfig{Limits: &benchLimits}, 0, 0)
+			defer w.close()
+			clients, hubs := w.crowd(b, n)
+			const size = 1300
+			var got atomic.Int64
+			all := make(chan struct{})
+			for _, c := range hubs {
+				go func() {
+					buf := make([]byte, 1<<14)
+					for {
+						m, err := c.Read(buf)
+						if err != nil {
+							return
+						}
+						if got.Add(int64(m)) == int64(b.N)*size {
+							close(all)
+						}
+					}
+				}()
+			}
+			p := make([]byte, size)
+			b.ResetTimer()
+			for i := range b.N {
+				if _, err := clients[i%n].Write(p); err != nil {
+					b.Fatal(err)
+				}
+			}
+			<-all
+			b.StopTimer()
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N), "ns/segment")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}

@@ -1,0 +1,59 @@
+// Package engine is Multipath TCP in user space: packets go in and come out at one side, connections
+// that look like net.Conn are used at the other. It uses the standard library only, no socket, and
+// nothing of the operating system.
+//
+// # Start here
+//
+// An [Engine] holds bonds. A [Bond] is the set of paths between this host and a peer, and every
+// connection over them. Whoever has packets, a [Path], is attached to a bond and gets an
+// [Attachment] to deliver what comes in. [Bond.Dial] gives a [Conn]; [Bond.Accept] gives an [Offer],
+// which is accepted or refused: no connection is answered before somebody has decided so.
+//
+//	application    Dial  Accept      Read  Write        goroutines of the application
+//	                  │    ▲            ▲    │
+//	               ┌──▼────┴────────────┴────▼──┐
+//	engine         │ Bond  Offer     Conn  half │       blocking, deadlines, closing
+//	               │ mail ──► loop ──► batches  │       one goroutine per bond
+//	               ├────────────────────────────┤
+//	engine/mptcp   │ connections, mappings      │ ◄── engine/schedule: which path next
+//	engine/tcp     │ subflows                   │ ◄── engine/path: how much, how fast
+//	engine/wire    │ segments                   │     machines: no goroutine, clock or lock
+//	               └──▲──────────────────────┬──┘
+//	carrier        Deliver               Path.Send      goroutines of the carriers
+//
+// Below the line everything is a machine: packets and instants go in, packets and one deadline come
+// out. engine/sim is the world in which the machines are tested, engine/clock what they call time.
+//
+// # Words
+//
+//   - path: a way to the peer with a number, an address and an MTU; what carries its packets is a carrier
+//   - bond: the paths between this host and one peer, and every connection over them
+//   - subflow: one TCP connection over one path
+//   - connection: what the application sees: one MPTCP connection, a set of subflows
+//   - offer: a connection that somebody has asked for and nobody has answered
+//   - segment: a packet of TCP; packet: the whole IP packet
+//   - turn: one round of a bond's loop, which happens at one instant
+//
+// # Goroutines
+//
+// The loop, one per bond, owns the machine, and everything below it. The goroutines of a carrier call
+// Deliver, which stamps packets, queues copies and drops when full. The goroutines of the application
+// copy octets from and to a connection's buffers and wait on channels. The timers of deadlines close a
+// channel. Nothing else runs, and nothing is left when Close has returned.
+//
+// # Where the RFCs live
+//
+//	RFC 791, 8200    IPv4 and IPv6 headers                     wire
+//	RFC 9293, 5961   TCP, and its defence against blind attack tcp
+//	RFC 6298, 8985   retransmission: RTO, RACK and TLP         tcp
+//	RFC 2018, 7323   SACK; timestamps and window scale         tcp, wire
+//	RFC 9040, 3124   what subflows on one path share           path
+//	RFC 6356         congestion control coupled over paths     path
+//	RFC 4821, 8899   path MTU discovery                        path, tcp
+//	RFC 8684         Multipath TCP, version 1                  mptcp, wire
+//
+// # What is not supported
+//
+// Version 0 of Multipath TCP (RFC 6824); urgent data (RFC 9293 3.8.5), which is read in line; IP
+// options and fragments; UDP checksums of other protocols: what is not TCP is dropped and counted.
+package engine

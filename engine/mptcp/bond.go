@@ -1,0 +1,199 @@
+package mptcp
+
+import (
+	"encoding/binary"
+	"io"
+	"net/netip"
+
+	"tandem/engine/clock"
+	"tandem/engine/path"
+	"tandem/engine/wire"
+)
+
+// Bond is the set of paths between this host and its peer (or, unless Paired, all its peers), and
+// every connection over them.
+type Bond struct {
+	cfg      Config
+	paths    []*bondPath // in order of their numbers
+	flows    map[flowKey]*subflow
+	tokens   map[uint32]*Conn
+	offers   offers
+	ports    map[uint16]bool // Listen
+	conns    int             // not over yet
+	lastPort uint16
+	pool     pool
+	timers   timers
+	ready    queue // has something to transmit, as far as is known
+	blocked  queue // Paired: waits for room on a path
+	changed  queue // waits for Next
+	strays   strays
+	counters Counters
+	seg      wire.Segment // the packet in hand
+	scratch  [2048]byte   // for checksums
+	current  *Conn        // whose invariants are at stake
+}
+
+// bondPath is a path as a bond keeps it.
+type bondPath struct {
+	id    PathID
+	cfg   PathConfig
+	state *path.Path // Paired: shared by all subflows
+}
+
+// local returns the path's address of the family of remote; it is not valid if there is none.
+func (p *bondPath) local(remote netip.Addr) netip.Addr {
+	if remote.Is4() {
+		return p.cfg.Local4
+	}
+	return p.cfg.Local6
+}
+
+// reaches reports whether the path leads to remote.
+func (p *bondPath) reaches(remote netip.Addr) bool {
+	if !p.local(remote).IsValid() {
+		return false
+	}
+	for _, prefix := range p.cfg.Reaches {
+		if prefix.Contains(remote) {
+			return true
+		}
+	}
+	return p.cfg.Reaches == nil
+}
+
+// NewBond returns a bond without paths.
+func NewBond(cfg Config) *Bond {
+	cfg.Limits = cfg.Limits.withDefaults()
+	if cfg.Linger == 0 {
+		cfg.Linger = defaultLinger
+	}
+	if cfg.Control == "" {
+		cfg.Control = "lia"
+		if cfg.Paired {
+			cfg.Control = "bbr"
+		}
+	}
+	b := &Bond{
+		cfg:    cfg,
+		flows:  make(map[flowKey]*subflow),
+		tokens: make(map[uint32]*Conn),
+		ports:  make(map[uint16]bool),
+	}
+	b.offers.init()
+	b.ready.id, b.blocked.id, b.changed.id = inReady, inBlocked, inChanged
+	b.lastPort = uint16(b.random32())
+	return b
+}
+
+// random returns octets of Entropy. A source of keys that fails leaves nothing that would be safe to do.
+func (b *Bond) random(p []byte) {
+	if _, err := io.ReadFull(b.cfg.Entropy, p); err != nil {
+		panic("mptcp: entropy: " + err.Error())
+	}
+}
+
+func (b *Bond) random32() uint32 {
+	var p [4]byte
+	b.random(p[:])
+	return binary.BigEndian.Uint32(p[:])
+}
+
+// Attach adds a path. Connections that may use it join over it.
+func (b *Bond) Attach(now clock.Time, id PathID, cfg PathConfig) {
+	if cfg.MTU == 0 {
+		cfg.MTU = 1500
+	}
+	b.Detach(now, id)
+	p := &bondPath{id: id, cfg: cfg}
+	if b.cfg.Paired {
+		p.state = path.New(b.control(cfg.MTU), cfg.MTU)
+	}
+	i := len(b.paths)
+	for i > 0 && b.paths[i-1].id > id {
+		i--
+	}
+	b.paths = append(b.paths[:i], append([]*bondPath{p}, b.paths[i:]...)...)
+	b.eachConn(func(c *Conn) {
+		c.meet(now, p)
+		b.touch(now, c)
+	})
+}
+
+// control returns a controller for a path of a Paired bond.
+func (b *Bond) control(mtu int) path.Control {
+	c, ok := path.NewControl(b.cfg.Control, mtu)
+	if !ok {
+		c, _ = path.NewControl("cubic", mtu)
+	}
+	return c
+}
+
+// Detach removes a path: its address is gone, so its subflows end in silence and their octets go
+// out elsewhere.
+func (b *Bond) Detach(now clock.Time, id PathID) {
+	p := b.path(id)
+	if p == nil {
+		return
+	}
+	kept := b.paths[:0:0]
+	for _, q := range b.paths {
+		if q != p {
+			kept = append(kept, q)
+		}
+	}
+	b.paths = kept
+	b.eachConn(func(c *Conn) {
+		c.lose(now, p)
+		b.touch(now, c)
+	})
+}
+
+// SetBackup changes the role of a path: MP_PRIO on each of its subflows.
+func (b *Bond) SetBackup(now clock.Time, id PathID, backup bool) {
+	p := b.path(id)
+	if p == nil || p.cfg.Backup == backup {
+		return
+	}
+	p.cfg.Backup = backup
+	b.eachConn(func(c *Conn) {
+		for _, f := range c.subflows {
+			if f.path == p {
+				f.setBackup(backup)
+			}
+		}
+		b.touch(now, c)
+	})
+}
+
+func (b *Bond) path(id PathID) *bondPath {
+	for _, p := range b.paths {
+		if p.id == id {
+			return p
+		}
+	}
+	return nil
+}
+
+// eachConn calls do for every connection, in the order of their creation.
+func (b *Bond) eachConn(do func(*Conn)) {
+	for _, c := range b.timers.all() {
+		do(c)
+	}
+}
+
+// Listen accepts offers for that port on the paths' own addresses; port 0: any port. A Paired bond
+// takes offers for any address without it.
+func (b *Bond) Listen(port uint16) { b.ports[port] = true }
+
+// Next returns a connection to which something happened since it was last returned.
+func (b *Bond) Next() (c *Conn, what Change, ok bool) {
+	c = b.changed.pop()
+	if c == nil {
+		return nil, 0, false
+	}
+	what, c.changes = c.changes, 0
+	return c, what, true
+}
+
+// Counters returns how many packets were dropped and limits hit, by reason.
+func (b *Bond) Counters() Counters { return b.counters }

@@ -1,0 +1,257 @@
+package mptcp
+
+import (
+	"io"
+	"net/netip"
+	"sync/atomic"
+
+	"tandem/engine/clock"
+	"tandem/engine/schedule"
+	"tandem/engine/wire"
+)
+
+// Conn is one connection, as its application sees it.
+//
+// Read and Write may each be called from a goroutine of their own, one at a time, beside the owner
+// of the bond: they touch nothing but the stream's blocks. All other methods belong to the owner.
+//
+//	offered ──Accept──┐
+//	                  ├─► opening ──► open ──► closing ──► over
+//	Dial ─────────────┘      │          │ data       │ both DATA_FINs acknowledged
+//	                         └──────────┴────────────┴──► over (reset, refused, timeout, abort)
+type Conn struct {
+	// Tag is the owner's.
+	Tag any
+
+	in      inbox
+	out     outbox
+	starved atomic.Bool           // Write took less than it was given
+	failure atomic.Pointer[error] // set once, before ended
+	finRead atomic.Bool           // everything up to the peer's end is readable
+	ended   atomic.Bool
+
+	b              *Bond
+	source, target netip.AddrPort
+	client         bool // this end dialled
+	phase          phase
+	born           uint64
+	armed          clock.Time
+	slot           int // in the bond's timers
+	links          [queues]queueLink
+	changes        Change
+
+	id       identity
+	snd      sendState
+	rcv      recvState
+	fin      finState
+	signal   signalState
+	late     lateness
+	offer    offerState
+	turn     int  // octets sent since it became this connection's turn
+	gone     bool // removed from the bond
+	subflows []*subflow
+	next     int // which subflow's turn it is to transmit
+	sched    schedule.Scheduler
+	views    []schedule.View
+	trace    trace
+}
+
+// phase is how far a connection is.
+type phase uint8
+
+const (
+	offered phase = iota
+	opening       // handshake under way
+	open          // data flows
+	over          // forgotten by the application; subflows may still be in TIME-WAIT
+)
+
+// identity is what the two ends agreed on (RFC 8684 3.1).
+type identity struct {
+	localKey, peerKey     uint64
+	localToken, peerToken uint32
+	localIDSN, peerIDSN   wire.DSN
+	initial               *subflow // the first subflow, while it exists
+	mptcp                 bool     // both ends speak MPTCP
+	confirmed             bool     // the peer has shown that it knows (a DSS came)
+	fallback              bool     // plain TCP over the one subflow, for good
+	checksum              bool
+	noJoins               bool   // the peer asked not to be joined at the address dialled
+	alone                 bool   // no second subflow ever, nothing reinjected: fallback is still possible
+	earlyOut, earlyIn     uint64 // octets that rode in the SYN, before the data sequence space
+	shiftOut, shiftIn     uint64 // after a fallback: position of the stream less place in the subflow
+}
+
+func (b *Bond) newConn(source, target netip.AddrPort, client bool) *Conn {
+	c := &Conn{b: b, source: source, target: target, client: client, phase: opening}
+	c.in.pool, c.out.pool = &b.pool, &b.pool
+	c.out.limit.Store(sendStart)
+	c.id.alone = true
+	c.id.checksum = b.cfg.Checksum
+	c.rcv.init(b.cfg.Limits)
+	c.late.init()
+	c.fin.init()
+	c.signal.init()
+	c.snd.edge = 0
+	c.sched, _ = schedule.New(b.cfg.Scheduler)
+	if c.sched == nil {
+		c.sched, _ = schedule.New("")
+	}
+	for {
+		var key [8]byte
+		b.random(key[:])
+		c.id.localKey = be64(key[:])
+		c.id.localToken, c.id.localIDSN = wire.KeyToken(c.id.localKey)
+		if _, taken := b.tokens[c.id.localToken]; !taken {
+			break
+		}
+	}
+	b.tokens[c.id.localToken] = c
+	b.timers.add(c)
+	b.conns++
+	return c
+}
+
+func be64(p []byte) uint64 {
+	var v uint64
+	for _, x := range p[:8] {
+		v = v<<8 | uint64(x)
+	}
+	return v
+}
+
+// Read copies received octets to p. It returns 0, nil when there are none now, io.EOF after the
+// last, and the connection's error once all octets that came before it were read.
+func (c *Conn) Read(p []byte) (int, error) {
+	finished, ended := c.finRead.Load(), c.ended.Load()
+	if n := c.in.read(p); n > 0 || len(p) == 0 {
+		return n, nil
+	}
+	if finished {
+		return 0, io.EOF
+	}
+	if ended {
+		return 0, c.endError()
+	}
+	return 0, nil
+}
+
+func (c *Conn) endError() error {
+	if err := c.Err(); err != nil {
+		return err
+	}
+	return io.EOF
+}
+
+// Write takes as many octets as there is room for.
+func (c *Conn) Write(p []byte) (int, error) {
+	if c.ended.Load() {
+		if err := c.Err(); err != nil {
+			return 0, err
+		}
+		return 0, ErrClosed
+	}
+	n := c.out.write(p)
+	if n < len(p) {
+		// The owner looks at starved after it raised the limit: ask again after setting it.
+		c.starved.Store(true)
+		n += c.out.write(p[n:])
+	}
+	return n, nil
+}
+
+// Poke has the connection notice what Read and Write did.
+func (c *Conn) Poke(now clock.Time) {
+	if c.phase == over {
+		c.in.release()
+		return
+	}
+	c.snd.end = c.out.sync()
+	c.consumed(now)
+	c.b.touch(now, c)
+}
+
+// Source returns the address that asked for the connection, Target the one it was asked for.
+func (c *Conn) Source() netip.AddrPort { return c.source }
+
+// Target: see Source.
+func (c *Conn) Target() netip.AddrPort { return c.target }
+
+// Err returns why the connection ended: nil while it lives and after an orderly end.
+func (c *Conn) Err() error {
+	if p := c.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// tell notes that something happened for Next.
+func (c *Conn) tell(what Change) {
+	c.changes |= what
+	c.b.changed.push(c)
+}
+
+// finish ends the connection for its application. Subflows live on as far as TCP wants them to.
+func (c *Conn) finish(now clock.Time, why error) {
+	if c.phase == over {
+		return
+	}
+	c.trace.add(now, evEnded, 0, 0)
+	if why != nil {
+		c.failure.Store(&why)
+		c.b.counters.Resets++
+	}
+	c.b.offers.answer(now, c)
+	c.phase = over
+	c.ended.Store(true)
+	c.b.conns--
+	delete(c.b.tokens, c.id.localToken)
+	c.late.init()
+	c.fin.init()
+	c.signal.init()
+	c.tell(Ended | Readable | Writable)
+}
+
+// forget removes what is left of a connection that is over and has no subflow.
+func (c *Conn) forget() {
+	c.gone = true
+	c.out.blocks, c.out.last = nil, nil
+	c.b.timers.remove(c)
+}
+
+// deadline returns when advance must next be called.
+func (c *Conn) deadline() clock.Time {
+	at := min(c.late.deadline(c), c.fin.at, c.signal.at)
+	for _, f := range c.subflows {
+		at = min(at, f.deadline())
+	}
+	if !c.b.cfg.Paired && c.pushable() {
+		for _, f := range c.subflows {
+			if f.canCarry() && f.state.Inflight() < f.state.Window() {
+				at = min(at, f.state.NextSend())
+			}
+		}
+	}
+	return at
+}
+
+// advance does what has fallen due.
+func (c *Conn) advance(now clock.Time) {
+	for i := len(c.subflows) - 1; i >= 0; i-- {
+		if f := c.subflows[i]; f.tcp.Deadline() <= now {
+			f.tcp.Advance(now)
+		}
+	}
+	for _, f := range c.subflows {
+		f.advance(now)
+	}
+	if c.phase == over {
+		c.fin.advanceClose(now, c)
+	} else {
+		c.sweep(now)
+		c.late.advance(now, c)
+		c.fin.advance(now, c)
+		c.signal.advance(now, c)
+	}
+	c.sweep(now)
+}

@@ -1,0 +1,203 @@
+package mptcp
+
+import (
+	"tandem/engine/clock"
+	"tandem/engine/wire"
+)
+
+// finState is how far the end of the outgoing stream has got (RFC 8684 3.3.3).
+//
+//	CloseWrite ─► queued ─► went ─► acked ──┐
+//	                                        ├─► subflows close, connection over
+//	DATA_FIN of the peer ─► rcv.finished ───┘
+type finState struct {
+	queued   bool
+	pos      uint64 // where the stream ends
+	went     bool
+	acked    bool
+	wanted   bool       // DATA_FIN shall ride on the next acknowledgement
+	at       clock.Time // when it goes again, or the peer's own end has taken too long
+	backoff  uint
+	infinite bool // the infinite mapping has not gone yet
+	fast     bool // MP_FASTCLOSE was sent: every reset repeats it
+	fastLeft int  // how often it is yet to be repeated
+}
+
+func (s *finState) init() {
+	*s = finState{at: clock.Never, fast: s.fast, queued: s.queued, pos: s.pos, went: s.went, acked: s.acked}
+}
+
+// CloseWrite sends DATA_FIN after everything written.
+func (c *Conn) CloseWrite(now clock.Time) {
+	if c.fin.queued || c.phase == over {
+		return
+	}
+	c.snd.end = c.out.sync()
+	c.fin.queued, c.fin.pos = true, c.snd.end
+	c.b.touch(now, c)
+}
+
+// Close is CloseWrite by an application that will not read any more either.
+func (c *Conn) Close(now clock.Time) {
+	if c.phase == offered {
+		c.Refuse(now, wire.Unspecified)
+		return
+	}
+	c.rcv.deaf = true
+	c.in.consumed.Store(c.in.readable.Load())
+	c.consumed(now)
+	c.CloseWrite(now)
+	c.fin.check(now, c)
+	c.b.touch(now, c)
+}
+
+// Abort ends the connection at once: MP_FASTCLOSE there, ErrAborted here. The option rides on an
+// acknowledgement of one subflow, repeated until the peer resets it (RFC 8684 3.5, option A).
+func (c *Conn) Abort(now clock.Time) { c.abort(now, ErrAborted) }
+
+func (c *Conn) abort(now clock.Time, why error) {
+	if c.phase == over {
+		return
+	}
+	var last *subflow
+	if c.phase == open && !c.plain() {
+		last = c.speaker(nil)
+	}
+	c.fin.fast = c.id.mptcp && c.id.peerKey != 0
+	for _, f := range c.subflows {
+		if f != last {
+			f.reset(now, wire.Unspecified, false)
+		}
+	}
+	c.finish(now, why)
+	if last != nil {
+		c.fin.fastLeft = closings
+		c.fin.repeatClose(now, c, last)
+	}
+	c.b.touch(now, c)
+}
+
+// repeatClose sends MP_FASTCLOSE once more, at last with a reset.
+func (s *finState) repeatClose(now clock.Time, c *Conn, f *subflow) {
+	s.at = clock.Never
+	if s.fastLeft == 0 {
+		f.reset(now, wire.Unspecified, false)
+		return
+	}
+	f.signals = nil
+	f.signal(signal{kind: signalFastClose})
+	s.at = now.Add(f.state.RTO() << (closings - s.fastLeft))
+	s.fastLeft--
+}
+
+// advanceClose repeats MP_FASTCLOSE when its time has come.
+func (s *finState) advanceClose(now clock.Time, c *Conn) {
+	if s.at > now {
+		return
+	}
+	s.at = clock.Never
+	for _, f := range c.subflows {
+		if f.live() {
+			s.repeatClose(now, c, f)
+			return
+		}
+	}
+}
+
+// closedFast is MP_FASTCLOSE of the peer.
+func (c *Conn) closedFast(now clock.Time) {
+	c.trace.add(now, evFastClose, 0, 0)
+	for _, f := range c.subflows {
+		if f.live() {
+			f.reset(now, wire.Unspecified, false)
+		}
+	}
+	c.finish(now, ErrReset)
+}
+
+// pushEnd sends the end of the stream when all octets before it were given to subflows.
+func (c *Conn) pushEnd(now clock.Time) {
+	s := &c.fin
+	if !s.queued || c.snd.next != s.pos || s.went {
+		return
+	}
+	if c.plain() {
+		if f := c.id.initial; f != nil {
+			s.went = true
+			f.tcp.Close(now)
+		}
+		return
+	}
+	if f := c.speaker(nil); f != nil && !s.wanted && c.snd.edge >= s.pos {
+		s.wanted = true
+		f.tcp.Ack(1)
+	}
+}
+
+// due reports whether DATA_FIN shall ride on an acknowledgement of f.
+func (s *finState) due(f *subflow) bool { return s.wanted && f.ready }
+
+// sent notes that DATA_FIN left.
+func (s *finState) sent(now clock.Time, c *Conn) {
+	s.went, s.wanted = true, false
+	wait := c.patience()
+	if f := c.speaker(nil); f != nil {
+		wait = f.state.RTO()
+	}
+	s.at = now.Add(wait << min(s.backoff, 6))
+}
+
+// lost has DATA_FIN go again.
+func (s *finState) lost() {
+	if s.went && !s.acked {
+		s.went = false
+	}
+}
+
+func (s *finState) acknowledged(now clock.Time, c *Conn) {
+	if s.acked {
+		return
+	}
+	s.acked = true
+	s.at = clock.Never
+	if c.rcv.deaf && !c.rcv.finished {
+		s.at = now.Add(c.b.cfg.Linger)
+	}
+	s.check(now, c)
+}
+
+// check ends the connection when both directions have ended.
+func (s *finState) check(now clock.Time, c *Conn) {
+	if c.phase != open || !c.rcv.finished {
+		return
+	}
+	switch {
+	case c.plain() && s.went:
+		c.finish(now, nil)
+	case s.acked:
+		for _, f := range c.subflows {
+			f.tcp.Close(now)
+		}
+		c.finish(now, nil)
+	}
+}
+
+// advance does what has fallen due.
+func (s *finState) advance(now clock.Time, c *Conn) {
+	if s.at > now {
+		return
+	}
+	s.at = clock.Never
+	switch {
+	case s.acked && !c.rcv.finished:
+		c.abort(now, ErrTimeout)
+	case s.went && !s.acked && !c.plain():
+		if s.backoff++; s.backoff > 12 {
+			c.abort(now, ErrTimeout)
+			return
+		}
+		s.went = false
+		s.at = now.Add(c.patience())
+		c.pushEnd(now)
+	}
+}

@@ -1,0 +1,212 @@
+package mptcp
+
+import (
+	"tandem/engine/clock"
+	"tandem/engine/tcp"
+	"tandem/engine/wire"
+)
+
+// Signals is for tcp.Owner.
+func (f *subflow) Signals(now clock.Time, t *tcp.Subflow, seg *wire.Segment) bool {
+	f.tcp = t // Listen calls back before it returns
+	c := f.c
+	f.checkAt = clock.Never
+	switch {
+	case seg.Flags&wire.RST != 0:
+		f.receiveReset(now, seg)
+		return true
+	case seg.Flags&wire.SYN != 0 && seg.Flags&wire.ACK == 0:
+		return true
+	case seg.Flags&wire.SYN != 0:
+		return f.receiveAnswer(now, seg)
+	case f.join && !f.ready:
+		if !f.receiveJoin(now, seg) {
+			return false
+		}
+	case !f.ready:
+		f.receiveThird(now, seg)
+	}
+	if c.plain() {
+		c.snd.edge = unbounded
+		return true
+	}
+	return f.receiveMPTCP(now, seg)
+}
+
+// receiveMPTCP acts on the options of an established subflow.
+func (f *subflow) receiveMPTCP(now clock.Time, seg *wire.Segment) bool {
+	c := f.c
+	o := &seg.Options
+	if o.Has&wire.HasFastClose != 0 && o.CloseKey == c.id.localKey {
+		c.closedFast(now)
+		return false
+	}
+	if o.Has&wire.HasDSS != 0 {
+		if !f.receiveDSS(now, seg) {
+			return false
+		}
+	} else if o.Has&wire.HasCapable != 0 && o.Capable.Length >= 22 && !f.join && !c.client {
+		f.receiveFirst(now, &o.Capable)
+	} else if !f.sawDSS && f.acked > c.id.earlyOut && o.Has&wire.HasMPTCP == 0 {
+		// Octets were acknowledged by somebody who says nothing of the data sequence (RFC 8684 3.7).
+		if !c.mayFallBack(f) {
+			f.reset(now, wire.Middlebox, false)
+			return false
+		}
+		c.fallBack(now, f)
+		return true
+	}
+	if o.Has&(wire.HasAddAddr|wire.HasRemoveAddr|wire.HasPrio) != 0 {
+		f.receiveSignals(now, seg)
+	}
+	if o.Has&wire.HasFail != 0 {
+		c.receiveFail(now, f, o.FailDSN)
+	}
+	return f.live()
+}
+
+// receiveAnswer is the SYN/ACK, at the end that asked.
+func (f *subflow) receiveAnswer(now clock.Time, seg *wire.Segment) bool {
+	c := f.c
+	if f.join {
+		return f.receiveJoinAnswer(now, seg)
+	}
+	if c.phase == over || c.id.initial != nil && c.id.initial != f {
+		return false
+	}
+	o := &seg.Options
+	m := &o.Capable
+	c.id.initial = f
+	c.id.mptcp = !c.b.cfg.Plain && o.Has&wire.HasCapable != 0 && m.Length == 12 && c.agrees(m)
+	if c.id.mptcp {
+		c.meetPeer(m.Sender)
+	}
+	c.snd.edge = uint64(f.tcp.PeerWindow(seg))
+	for _, g := range c.subflows {
+		if g != f && !g.join {
+			g.drop(now)
+		}
+	}
+	return true
+}
+
+// agrees checks what the peer's MP_CAPABLE says and takes over its flags (RFC 8684 3.1).
+func (c *Conn) agrees(m *wire.Capable) bool {
+	if m.Version != 1 || m.Flags&wire.Extensible != 0 || m.Flags&wire.HMACSHA256 == 0 {
+		return false
+	}
+	c.id.checksum = c.id.checksum || m.Flags&wire.ChecksumRequired != 0
+	c.id.noJoins = m.Flags&wire.NoJoinsHere != 0
+	return true
+}
+
+// meetPeer takes the peer's key and what follows from it.
+func (c *Conn) meetPeer(key uint64) {
+	c.id.peerKey = key
+	c.id.peerToken, c.id.peerIDSN = wire.KeyToken(key)
+}
+
+// drop ends a handshake that lost the race without a word on the network beyond a reset, if any.
+func (f *subflow) drop(now clock.Time) {
+	for {
+		x, ok := f.chunks.pop(unbounded)
+		if !ok {
+			break
+		}
+		f.c.out.hold(x.at, x.n, -1)
+	}
+	f.tcp.Reset(now)
+}
+
+// opened begins the flow of data at the end that dialled.
+func (c *Conn) opened(now clock.Time, f *subflow) {
+	c.id.initial = f
+	c.id.earlyOut = uint64(f.tcp.Early())
+	f.ready = true
+	if c.plain() {
+		c.fallBack(now, f)
+	}
+	// Octets of the SYN that were accepted are before the data sequence space; nobody will
+	// acknowledge them there.
+	c.snd.una = c.id.earlyOut
+	c.snd.next = max(c.snd.next, c.snd.una)
+	c.snd.edge += c.id.earlyOut
+	c.begin(now)
+}
+
+// begin lets the application use the connection.
+func (c *Conn) begin(now clock.Time) {
+	c.phase = open
+	c.snd.end = c.out.sync()
+	c.b.offers.answer(now, c)
+	c.allow()
+	c.trace.add(now, evOpen, 0, 0)
+	c.tell(Established)
+}
+
+// receiveThird is the third ACK, or what came in its place, at the end that was asked (RFC 8684 3.1).
+func (f *subflow) receiveThird(now clock.Time, seg *wire.Segment) {
+	c := f.c
+	if c.phase != opening || c.id.initial != nil {
+		return
+	}
+	o := &seg.Options
+	m := &o.Capable
+	c.id.initial = f
+	c.id.earlyIn = uint64(f.tcp.Early())
+	f.ready = true
+	for _, g := range c.subflows {
+		if g != f {
+			g.drop(now)
+		}
+	}
+	valid := o.Has&wire.HasCapable != 0 && m.Length >= 20 && m.Version == 1 &&
+		m.Receiver == c.id.localKey && (m.Length != 24) != (c.id.checksum && m.Length > 20)
+	c.id.mptcp = c.id.mptcp && valid
+	if c.id.mptcp {
+		c.meetPeer(m.Sender)
+		c.snd.edge = uint64(f.tcp.PeerWindow(seg))
+	} else {
+		c.fallBack(now, f)
+	}
+	c.begin(now)
+	c.confirm(now)
+}
+
+// receiveFirst is the first data of the dialling end, mapped by MP_CAPABLE itself.
+func (f *subflow) receiveFirst(now clock.Time, m *wire.Capable) {
+	c := f.c
+	f.wide = true // its number has 64 bits, although it is not written out
+	f.learn(now, mapping{
+		off: c.id.earlyIn, pos: c.id.earlyIn, n: int(m.DataLen),
+		checked: m.Length == 24, sum: m.Checksum, dsn: c.id.peerIDSN + 1,
+	})
+}
+
+// confirm notes that both ends know that they speak MPTCP: further subflows may come.
+func (c *Conn) confirm(now clock.Time) {
+	if c.id.confirmed || c.plain() {
+		return
+	}
+	c.id.confirmed = true
+	c.announce(now)
+	c.joinAll(now)
+}
+
+// receiveReset notes why the peer reset the subflow.
+func (f *subflow) receiveReset(now clock.Time, seg *wire.Segment) {
+	c := f.c
+	o := &seg.Options
+	f.peerReset = true
+	if o.Has&wire.HasReset != 0 {
+		f.peerWhy, f.hasPeerWhy = o.Reset, true
+	}
+	c.trace.add(now, evPeerReset, f.path.id, uint64(o.Reset.Reason))
+	if o.Has&wire.HasFastClose != 0 && c.id.mptcp && o.CloseKey == c.id.localKey {
+		c.closedFast(now)
+	}
+	if o.Has&wire.HasFail != 0 && c.id.mptcp {
+		// The octets go out elsewhere with the rest of what the subflow held.
+		c.id.alone = false
+	}
+}

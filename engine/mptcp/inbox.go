@@ -1,0 +1,160 @@
+package mptcp
+
+import "sync/atomic"
+
+// An inbox is the received half of a stream. Octets are written where they belong, in any order, by
+// the bond's owner; the application reads what is complete from the start on.
+//
+//	         consumed        readable             edge
+//	────────────┼───────────────┼────── ▒▒▒ ─────────┤
+//	  freed     │ may be read   │   out of order     │ not offered
+//
+// The application touches only octets between consumed and readable, and says consumed after it
+// copied them: so the owner may free every block below, and all of them when the two are equal.
+type inbox struct {
+	readable atomic.Uint64
+	consumed atomic.Uint64
+	table    atomic.Pointer[blockTable]
+
+	pool  *pool
+	freed uint64 // first position whose block is kept
+	late  spans  // received beyond readable
+}
+
+// A blockTable finds the block of a position: block k lies in slot k modulo the table's length.
+type blockTable struct{ slots []atomic.Pointer[block] }
+
+func (t *blockTable) slot(k uint64) *atomic.Pointer[block] {
+	return &t.slots[k&uint64(len(t.slots)-1)]
+}
+
+// read copies readable octets to p: the application's side.
+func (in *inbox) read(p []byte) int {
+	end, pos := in.readable.Load(), in.consumed.Load()
+	n := 0
+	for n < len(p) && pos < end {
+		b := in.table.Load().slot(pos / blockSize).Load()
+		i := pos % blockSize
+		m := copy(p[n:], b.data[i:min(blockSize, i+end-pos)])
+		n += m
+		pos += uint64(m)
+	}
+	if n > 0 {
+		in.consumed.Store(pos)
+	}
+	return n
+}
+
+// queued returns the octets that wait to be read or completed, as memory sees them.
+func (in *inbox) queued() int {
+	return int(in.readable.Load()-in.consumed.Load()) + in.late.size()
+}
+
+// write places octets at position pos, which the caller checked against the window, and returns how
+// many became readable, and false if it had no room to note them.
+func (in *inbox) write(pos uint64, p []byte) (int, bool) {
+	next := in.readable.Load()
+	if pos < next {
+		skip := min(next-pos, uint64(len(p)))
+		pos, p = pos+skip, p[skip:]
+	}
+	if len(p) == 0 {
+		return 0, true
+	}
+	end := pos + uint64(len(p))
+	if pos > next || len(in.late) > 0 {
+		if !in.late.add(pos, end) {
+			return 0, false
+		}
+	}
+	in.copyIn(pos, p)
+	if pos > next {
+		return 0, true
+	}
+	if len(in.late) > 0 {
+		end = in.late.pop()
+	}
+	in.readable.Store(end)
+	return int(end - next), true
+}
+
+func (in *inbox) copyIn(pos uint64, p []byte) {
+	for len(p) > 0 {
+		b := in.block(pos / blockSize)
+		n := copy(b.data[pos%blockSize:], p)
+		p = p[n:]
+		pos += uint64(n)
+	}
+}
+
+// block returns block k, making it if need be.
+func (in *inbox) block(k uint64) *block {
+	t := in.table.Load()
+	first := in.freed / blockSize
+	if t == nil || k-first >= uint64(len(t.slots)) {
+		t = in.grow(first, k)
+	}
+	slot := t.slot(k)
+	b := slot.Load()
+	if b == nil {
+		b = in.pool.get()
+		slot.Store(b)
+	}
+	return b
+}
+
+// grow replaces the table by one that has room for blocks first to k. Readers of the old one find
+// in it all they may touch.
+func (in *inbox) grow(first, k uint64) *blockTable {
+	size := uint64(2)
+	for size <= k-first {
+		size *= 2
+	}
+	t := &blockTable{slots: make([]atomic.Pointer[block], size)}
+	if old := in.table.Load(); old != nil {
+		for i := first; i < first+uint64(len(old.slots)); i++ {
+			t.slot(i).Store(old.slot(i).Load())
+		}
+	}
+	in.table.Store(t)
+	return t
+}
+
+// release gives back the blocks that the application has done with.
+func (in *inbox) release() {
+	pos := in.consumed.Load()
+	t := in.table.Load()
+	if t == nil {
+		in.freed = pos
+		return
+	}
+	idle := pos == in.readable.Load() && len(in.late) == 0
+	end := pos / blockSize
+	if idle {
+		end = (pos + blockSize - 1) / blockSize
+	}
+	for k := in.freed / blockSize; k < end; k++ {
+		if b := t.slot(k).Swap(nil); b != nil {
+			in.pool.put(b)
+		}
+	}
+	in.freed = pos
+	if idle && len(t.slots) > 2 {
+		in.table.Store(nil)
+	}
+}
+
+// discard gives back everything: nobody will read any more.
+func (in *inbox) discard() {
+	t := in.table.Swap(nil)
+	if t == nil {
+		return
+	}
+	for i := range t.slots {
+		if b := t.slots[i].Swap(nil); b != nil {
+			in.pool.put(b)
+		}
+	}
+	in.late = nil
+	in.freed = in.readable.Load()
+}

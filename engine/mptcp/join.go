@@ -1,0 +1,326 @@
+package mptcp
+
+import (
+	"crypto/subtle"
+	"net/netip"
+	"time"
+
+	"tandem/engine/clock"
+	"tandem/engine/tcp"
+	"tandem/engine/wire"
+)
+
+// An attempt is a join that failed and will be tried again.
+type attempt struct {
+	path   *bondPath
+	remote netip.AddrPort
+	id     uint8 // the peer's number of the address
+	at     clock.Time
+	tries  int
+}
+
+// attemptsMax bounds the joins that wait.
+const attemptsMax = 32
+
+// mayJoin reports whether this end opens subflows (RFC 8684 3.2: not before a DSS has come).
+func (c *Conn) mayJoin() bool {
+	return c.phase == open && c.id.confirmed && !c.plain() && !c.b.cfg.Passive && !c.fin.acked
+}
+
+// meet uses a path that has come.
+func (c *Conn) meet(now clock.Time, p *bondPath) {
+	if c.phase != open || c.plain() {
+		return
+	}
+	c.announce(now)
+	if c.client {
+		c.joinTarget(now, p)
+	}
+	for _, a := range c.signal.theirs {
+		c.joinOver(now, p, a.addr, a.id)
+	}
+}
+
+// lose ends the subflows of a path that has gone.
+func (c *Conn) lose(now clock.Time, p *bondPath) {
+	gone := false
+	for _, f := range c.subflows {
+		if f.path == p {
+			f.tcp.Drop(now)
+			gone = true
+		}
+	}
+	kept := c.signal.attempts[:0]
+	for _, a := range c.signal.attempts {
+		if a.path != p {
+			kept = append(kept, a)
+		}
+	}
+	c.signal.attempts = kept
+	if gone {
+		c.sweep(now)
+		if c.phase == open {
+			c.withdraw(p)
+		}
+	}
+}
+
+// joinAll opens a subflow over every path that has none.
+func (c *Conn) joinAll(now clock.Time) {
+	if !c.client {
+		return
+	}
+	for _, p := range c.b.paths {
+		c.joinTarget(now, p)
+	}
+}
+
+// joinTarget joins over p to the address that was dialled, unless the peer asked not to (flag C).
+func (c *Conn) joinTarget(now clock.Time, p *bondPath) {
+	if !c.id.noJoins {
+		c.joinOver(now, p, c.target, 0)
+	}
+}
+
+// learnAddress uses an address that the peer announced.
+func (c *Conn) learnAddress(now clock.Time, a peerAddress) {
+	if !c.client && !c.b.cfg.JoinAnnounced {
+		return
+	}
+	for _, p := range c.b.paths {
+		c.joinOver(now, p, a.addr, a.id)
+	}
+}
+
+// joinOver opens a subflow over p to remote unless there is one over that path, or to that address.
+func (c *Conn) joinOver(now clock.Time, p *bondPath, remote netip.AddrPort, id uint8) {
+	if !c.mayJoin() || !p.reaches(remote.Addr()) {
+		return
+	}
+	half := 0
+	for _, f := range c.subflows {
+		if !f.live() {
+			continue
+		}
+		if f.path == p {
+			return
+		}
+		if !f.ready {
+			half++
+		}
+	}
+	if len(c.subflows) >= c.b.cfg.Limits.Subflows {
+		c.b.counters.LimitSubflows++
+		return
+	}
+	if half >= c.b.cfg.Limits.HalfOpen {
+		c.retryLater(now, attempt{path: p, remote: remote, id: id}, 100*time.Millisecond)
+		return
+	}
+	c.join(now, p, remote, id)
+}
+
+func (c *Conn) join(now clock.Time, p *bondPath, remote netip.AddrPort, id uint8) {
+	addr := p.local(remote.Addr())
+	local := netip.AddrPortFrom(addr, c.localPort())
+	if _, taken := c.b.flows[keyOf(local, remote)]; taken {
+		return
+	}
+	f := c.newSubflow(p, local, remote)
+	f.join, f.active = true, true
+	f.localID, f.remoteID = c.addressID(p, addr), id
+	f.nonce = c.b.random32()
+	cfg := f.config(local, remote)
+	cfg.SynRetries = 3
+	f.tcp = tcp.Open(now, cfg, f)
+	c.add(f)
+	c.trace.add(now, evJoin, p.id, uint64(id))
+}
+
+// localPort is the port of this end of all subflows (D2).
+func (c *Conn) localPort() uint16 {
+	if c.client {
+		return c.source.Port()
+	}
+	return c.target.Port()
+}
+
+// receiveJoinAnswer is MP_JOIN in the SYN/ACK (RFC 8684 3.2).
+func (f *subflow) receiveJoinAnswer(now clock.Time, seg *wire.Segment) bool {
+	c := f.c
+	j := &seg.Options.Join
+	if seg.Options.Has&wire.HasJoin == 0 || j.Length != 16 {
+		f.reset(now, wire.MPTCPError, false)
+		return false
+	}
+	mac := wire.JoinMAC(c.id.peerKey, c.id.localKey, j.Nonce, f.nonce)
+	if subtle.ConstantTimeCompare(mac[:8], j.MAC[:8]) == 0 {
+		c.b.counters.BadJoinMAC++
+		f.reset(now, wire.MPTCPError, false)
+		return false
+	}
+	f.peerNonce, f.peerBackup = j.Nonce, j.Backup
+	return true
+}
+
+// receiveJoin is the first segment after the SYNs of a join: the third ACK at the end that was asked,
+// what answers it at the other.
+func (f *subflow) receiveJoin(now clock.Time, seg *wire.Segment) bool {
+	c := f.c
+	if !f.active {
+		j := &seg.Options.Join
+		mac := wire.JoinMAC(c.id.peerKey, c.id.localKey, f.peerNonce, f.nonce)
+		switch {
+		case seg.Options.Has&wire.HasJoin == 0 || j.Length != 24:
+			f.reset(now, wire.MPTCPError, false)
+			return false
+		case subtle.ConstantTimeCompare(mac[:], j.MAC[:]) == 0:
+			c.b.counters.BadJoinMAC++
+			f.reset(now, wire.MPTCPError, false)
+			return false
+		}
+		f.tcp.Ack(1)
+	}
+	f.joined(now)
+	return true
+}
+
+func (f *subflow) joined(now clock.Time) {
+	c := f.c
+	f.ready = true
+	f.retryAt = clock.Never
+	c.id.alone = false
+	c.late.lingerAt = clock.Never
+	c.forgetAttempts(f.path)
+	c.trace.add(now, evJoined, f.path.id, 0)
+	c.allow()
+	if c.fin.queued && !c.fin.acked {
+		c.fin.lost()
+	}
+	if c.fin.acked && c.rcv.finished {
+		f.tcp.Close(now)
+	}
+}
+
+// retryJoin sends the third ACK again: the peer has not answered it.
+func (f *subflow) retryJoin(now clock.Time) {
+	f.retryAt = clock.Never
+	if f.acks > joinRetries {
+		f.reset(now, wire.Unspecified, true)
+		return
+	}
+	f.tcp.Ack(1)
+}
+
+// joinEnded decides whether a subflow that ended is tried again.
+func (c *Conn) joinEnded(now clock.Time, f *subflow) {
+	refused := f.peerReset && !(f.hasPeerWhy && f.peerWhy.Transient)
+	if refused && len(c.subflows) <= 1 && !f.ready {
+		// The peer does not know the connection any more.
+		c.finish(now, ErrReset)
+		return
+	}
+	if !f.active || refused && !c.b.cfg.Paired && !f.ready {
+		return
+	}
+	a := attempt{path: f.path, remote: f.tcp.Config().Remote, id: f.remoteID}
+	c.retryLater(now, a, time.Second)
+}
+
+// retryLater joins over the path again after wait, doubled with each failure.
+func (c *Conn) retryLater(now clock.Time, a attempt, wait time.Duration) {
+	if c.b.path(a.path.id) != a.path {
+		return
+	}
+	for i := range c.signal.attempts {
+		if x := &c.signal.attempts[i]; x.path == a.path && x.remote == a.remote {
+			x.tries++
+			x.at = now.Add(min(wait<<min(x.tries, 6), 30*time.Second))
+			c.signal.at = min(c.signal.at, x.at)
+			return
+		}
+	}
+	if len(c.signal.attempts) < attemptsMax {
+		a.at = now.Add(wait)
+		c.signal.attempts = append(c.signal.attempts, a)
+		c.signal.at = min(c.signal.at, a.at)
+	}
+}
+
+// retryJoins starts the attempts whose time has come. They stay listed, so that the next failure
+// waits longer, until one succeeds.
+func (c *Conn) retryJoins(now clock.Time) {
+	for i := 0; i < len(c.signal.attempts); i++ {
+		a := &c.signal.attempts[i]
+		if a.at <= now {
+			a.at = clock.Never
+			c.joinOver(now, a.path, a.remote, a.id)
+		}
+	}
+}
+
+func (c *Conn) forgetAttempts(p *bondPath) {
+	kept := c.signal.attempts[:0]
+	for _, a := range c.signal.attempts {
+		if a.path != p {
+			kept = append(kept, a)
+		}
+	}
+	c.signal.attempts = kept
+}
+
+// rejoinAll tries every path again: the connection has no subflow left.
+func (c *Conn) rejoinAll(now clock.Time) {
+	c.joinAll(now)
+	for _, a := range c.signal.theirs {
+		c.learnAddress(now, a)
+	}
+	if len(c.subflows) == 0 && c.client {
+		for _, p := range c.b.paths {
+			if p.reaches(c.target.Addr()) {
+				c.retryLater(now, attempt{path: p, remote: c.target}, time.Second)
+			}
+		}
+	}
+}
+
+// receiveJoinSYN is MP_JOIN in a SYN.
+func (b *Bond) receiveJoinSYN(now clock.Time, p *bondPath, seg *wire.Segment) {
+	j := &seg.Options.Join
+	c := b.tokens[j.Token]
+	if c == nil || c.plain() || c.phase != open {
+		b.counters.BadJoinToken++
+		b.strays.refuse(b, p, seg, wire.Reset{Reason: wire.MPTCPError})
+		return
+	}
+	b.current = c
+	if b.cfg.RefuseJoins || b.cfg.NoJoinsHere && seg.Target == c.target {
+		b.strays.refuse(b, p, seg, wire.Reset{Reason: wire.Prohibited})
+		return
+	}
+	half := 0
+	for _, f := range c.subflows {
+		if f.join && !f.ready {
+			half++
+		}
+	}
+	if half >= b.cfg.Limits.HalfOpen || len(c.subflows) >= b.cfg.Limits.Subflows {
+		if half >= b.cfg.Limits.HalfOpen {
+			b.counters.LimitHalfOpen++
+		} else {
+			b.counters.LimitSubflows++
+		}
+		b.strays.refuse(b, p, seg, wire.Reset{Reason: wire.LackOfResources, Transient: true})
+		return
+	}
+	f := c.newSubflow(p, seg.Target, seg.Source)
+	f.join = true
+	f.localID, f.remoteID = c.addressID(p, seg.Target.Addr()), j.AddressID
+	f.nonce, f.peerNonce, f.peerBackup = b.random32(), j.Nonce, j.Backup
+	cfg := f.config(seg.Target, seg.Source)
+	cfg.SynRetries = 3
+	f.tcp = tcp.Listen(now, cfg, f, seg)
+	c.add(f)
+	f.tcp.Answer(now)
+	b.touch(now, c)
+}

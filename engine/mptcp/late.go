@@ -1,0 +1,248 @@
+package mptcp
+
+import (
+	"time"
+
+	"tandem/engine/clock"
+	"tandem/engine/tcp"
+)
+
+// lateness finds octets that a subflow holds up and has them sent on another (RFC 8684 3.3.6).
+type lateness struct {
+	pieces   []piece    // to be sent again
+	at       clock.Time // when the oldest octet counts as lost on the level of the connection
+	backoff  uint
+	rescued  uint64 // everything before was sent a second time already because it was late
+	lingerAt clock.Time
+}
+
+// A piece is octets that were on a subflow which did not bring them in time.
+type piece struct {
+	span
+	holder *subflow // nil: any subflow may carry them
+}
+
+// piecesMax bounds the list; adjoining pieces are one.
+const piecesMax = 256
+
+func (l *lateness) init() { *l = lateness{at: clock.Never, lingerAt: clock.Never} }
+
+func (l *lateness) deadline(c *Conn) clock.Time { return min(l.at, l.lingerAt) }
+
+// sent arms the timer if it is not.
+func (l *lateness) sent(now clock.Time, c *Conn) {
+	if l.at == clock.Never && !c.plain() {
+		l.at = now.Add(c.patience())
+	}
+}
+
+// acknowledged restarts the timer: the connection moves.
+func (l *lateness) acknowledged(now clock.Time, c *Conn) {
+	l.backoff = 0
+	l.at = clock.Never
+	if c.snd.una < c.snd.next && !c.plain() {
+		l.at = now.Add(c.patience())
+	}
+	n := 0
+	for _, p := range l.pieces {
+		if p.to > c.snd.una {
+			p.from = max(p.from, c.snd.una)
+			l.pieces[n] = p
+			n++
+		}
+	}
+	clear(l.pieces[n:])
+	l.pieces = l.pieces[:n]
+}
+
+// patience is how long the connection waits for a DATA_ACK: longer than every subflow waits for its
+// own acknowledgement, because octets that a subflow will bring need no second copy.
+func (c *Conn) patience() time.Duration {
+	d := 500 * time.Millisecond
+	for _, f := range c.subflows {
+		if f.ready {
+			d = max(d, 2*f.state.RTO())
+		}
+	}
+	return d << min(c.late.backoff, 6)
+}
+
+// advance does what has fallen due.
+func (l *lateness) advance(now clock.Time, c *Conn) {
+	if l.lingerAt <= now {
+		l.lingerAt = clock.Never
+		c.finish(now, ErrTimeout)
+		return
+	}
+	if l.at > now {
+		return
+	}
+	l.backoff++
+	l.at = now.Add(c.patience())
+	if c.snd.una < c.snd.next {
+		c.trace.add(now, evLate, 0, c.snd.una)
+		c.reinject(span{c.snd.una, min(c.snd.next, c.snd.una+blockSize)}, nil)
+	}
+}
+
+// reinject has octets sent once more.
+func (c *Conn) reinject(s span, holder *subflow) {
+	s.from = max(s.from, c.snd.una)
+	l := &c.late
+	if s.from >= s.to || c.plain() {
+		return
+	}
+	for i := range l.pieces {
+		if p := &l.pieces[i]; p.holder == holder && s.from <= p.to && p.from <= s.to {
+			p.from, p.to = min(p.from, s.from), max(p.to, s.to)
+			return
+		}
+	}
+	if len(l.pieces) == piecesMax {
+		l.pieces = l.pieces[1:]
+	}
+	l.pieces = append(l.pieces, piece{s, holder})
+}
+
+// reinjectAll gives away everything that f holds: it is silent, or gone.
+func (c *Conn) reinjectAll(f *subflow) {
+	holder := f
+	if !f.live() {
+		holder = nil
+	}
+	for _, x := range f.chunks.all() {
+		c.reinject(span{x.at, x.at + uint64(x.n)}, holder)
+		if x.fin {
+			c.fin.lost()
+		}
+	}
+}
+
+// pushLate gives a subflow the next octets of pieces.
+func (c *Conn) pushLate(now clock.Time) bool {
+	l := &c.late
+	for len(l.pieces) > 0 {
+		p := &l.pieces[0]
+		p.from = max(p.from, c.snd.una)
+		if p.from >= p.to {
+			l.pieces = l.pieces[1:]
+			continue
+		}
+		n := int(p.to - p.from)
+		f := c.pick(now, n, n, p.holder)
+		if f == nil {
+			return false
+		}
+		n = f.give(now, p.from, n)
+		p.from += uint64(n)
+		c.snd.reinjected += uint64(n)
+		c.id.alone = false
+		return n > 0
+	}
+	l.pieces = nil
+	return false
+}
+
+// rescue sends the oldest octets again on a subflow that has nothing else to do, if it would bring
+// them before the one that carries them is expected to.
+func (c *Conn) rescue(now clock.Time) bool {
+	if c.snd.una == c.snd.next || c.snd.una < c.late.rescued || len(c.subflows) < 2 || c.plain() {
+		return false
+	}
+	slow, x := c.carrier(c.snd.una)
+	if slow == nil {
+		return false
+	}
+	sent := slow.tcp.OldestSentAt()
+	if sent == clock.Never {
+		return false
+	}
+	rtt, variation, _ := slow.state.RTT()
+	left := sent.Add(rtt + 4*variation).Sub(now)
+	for _, f := range c.subflows {
+		if f == slow || !f.canCarry() || f.isBackup() || f.tcp.Room(now) <= 0 {
+			continue
+		}
+		other, _, _ := f.state.RTT()
+		if other == 0 || left > 0 && left < other {
+			continue
+		}
+		to := x.at + uint64(x.n)
+		n := f.give(now, c.snd.una, int(to-c.snd.una))
+		c.late.rescued = c.snd.una + uint64(n)
+		c.snd.reinjected += uint64(n)
+		c.id.alone = false
+		return n > 0
+	}
+	return false
+}
+
+// carrier returns the subflow that was given the octet at pos, and the chunk.
+func (c *Conn) carrier(pos uint64) (*subflow, chunk) {
+	for _, f := range c.subflows {
+		for _, x := range f.chunks.all() {
+			if x.at <= pos && pos < x.at+uint64(x.n) {
+				return f, x
+			}
+		}
+	}
+	return nil, chunk{}
+}
+
+// remove takes a subflow that has ended out of the connection.
+func (c *Conn) remove(now clock.Time, f *subflow) {
+	delete(c.b.flows, f.key)
+	c.trace.add(now, evGone, f.path.id, uint64(f.acked))
+	for i := range c.late.pieces {
+		if p := &c.late.pieces[i]; p.holder == f {
+			p.holder = nil
+		}
+	}
+	if c.phase != over {
+		c.reinjectAll(f)
+	}
+	for {
+		x, ok := f.chunks.pop(unbounded)
+		if !ok {
+			break
+		}
+		c.out.hold(x.at, x.n, -1)
+	}
+	if c.id.initial == f {
+		c.id.initial = nil
+	}
+	if f.join && c.phase != over {
+		c.joinEnded(now, f)
+	}
+	f.maps, f.held = nil, nil
+}
+
+// orphaned decides what becomes of a connection whose last subflow has ended.
+func (c *Conn) orphaned(now clock.Time, f *subflow) {
+	switch {
+	case c.phase < open:
+		c.finish(now, reason(f))
+	case c.fin.acked && c.rcv.finished:
+		c.finish(now, nil)
+	case c.plain():
+		c.finish(now, reason(f))
+	default:
+		// Break before make (RFC 8684 3.3.3): a subflow may come again.
+		c.trace.add(now, evOrphaned, 0, 0)
+		c.late.lingerAt = now.Add(c.b.cfg.Linger)
+		c.rejoinAll(now)
+	}
+}
+
+// reason returns why the application's connection ended when its last subflow did.
+func reason(f *subflow) error {
+	switch f.tcp.Err() {
+	case tcp.ErrRefused:
+		return ErrRefused
+	case tcp.ErrTimeout:
+		return ErrTimeout
+	case tcp.ErrAborted:
+		return ErrAborted
+	}
+	return ErrReset
+}

@@ -1,0 +1,75 @@
+package mptcp
+
+import "time"
+
+// Limits bound what peers and applications can make a bond keep. A zero field means its default.
+type Limits struct {
+	Connections int // 4096: also half-open and lingering ones
+	Subflows    int // 8 per connection
+	HalfOpen    int // 3 joins per connection that are not established (RFC 7430 4)
+	Offers      int // 512 waiting for an answer
+	SendBuffer  int // 4 MiB per connection, octets not acknowledged yet
+	RecvBuffer  int // 6 MiB per connection, octets: what its window may grow to
+	Buffered    int // 64 MiB over all connections, octets of both directions
+	Addresses   int // 8 announced by the peer, per connection
+}
+
+func (l Limits) withDefaults() Limits {
+	set := func(field *int, value int) {
+		if *field == 0 {
+			*field = value
+		}
+	}
+	set(&l.Connections, 4096)
+	set(&l.Subflows, 8)
+	set(&l.HalfOpen, 3)
+	set(&l.Offers, 512)
+	// 1 Gbit/s over a round trip of 30 ms is 3.7 MB.
+	set(&l.SendBuffer, 4<<20)
+	// What 200 Mbit/s send in 200 ms, and the same again for what comes out of order.
+	set(&l.RecvBuffer, 6<<20)
+	set(&l.Buffered, 64<<20)
+	set(&l.Addresses, 8)
+	return l
+}
+
+const (
+	// defaultLinger is how long a connection waits for a subflow; Linux waits as long.
+	defaultLinger = 60 * time.Second
+
+	// recvStart is the window that a new connection offers, octets.
+	recvStart = 64 << 10
+
+	// sendStart is what a new connection takes from its application before the paths' windows say
+	// that more is of use, octets.
+	sendStart = 64 << 10
+
+	// chunkSegments is how many segments one mapping spans at most: fifteen times the header of one
+	// DSS is saved, and a retransmission never waits for more than this to learn its mapping.
+	chunkSegments = 8
+
+	// announcements is how often an address is announced before its echo is given up.
+	announcements = 4
+
+	// closings is how often MP_FASTCLOSE is repeated (RFC 8684 3.5).
+	closings = 3
+
+	// joinRetries is how often the third ACK of MP_JOIN is repeated before the subflow is given up.
+	joinRetries = 4
+
+	// plainSYNs is how many SYNs ask for MPTCP before one asks for TCP only.
+	plainSYNs = 3
+
+	// mappingsMax bounds the mappings of a subflow whose octets have not all come.
+	mappingsMax = 256
+
+	// heldMax bounds the octets of a subflow that wait for their mapping or its checksum.
+	heldMax = 1 << 20
+
+	// timeWaitPaired is how long an ended subflow is remembered inside a carrier, where segments do
+	// not wander for minutes.
+	timeWaitPaired = 5 * time.Second
+
+	// answered is for how long a repeat of an answered offer is recognised (D2).
+	answered = 60 * time.Second
+)

@@ -1,0 +1,175 @@
+package mptcp
+
+import (
+	"net/netip"
+
+	"tandem/engine/clock"
+	"tandem/engine/tcp"
+	"tandem/engine/wire"
+)
+
+// offers are the connections that somebody asked for: one offer, one answer, however many paths
+// the SYNs came over and however often they are repeated (D2).
+type offers struct {
+	waiting int // not answered
+	byAsker map[asker]*Conn
+	done    []answeredOffer // oldest first
+}
+
+// An asker is what SYNs of one offer have in common. Unless the bond is Paired the address is the
+// asker's own, so that each SYN of another address is another offer.
+type asker struct {
+	addr   netip.Addr
+	port   uint16
+	target netip.AddrPort
+}
+
+type answeredOffer struct {
+	from  asker
+	until clock.Time
+}
+
+// answeredMax bounds how many answered offers are remembered.
+const answeredMax = 65536
+
+func (o *offers) init() { o.byAsker = make(map[asker]*Conn) }
+
+func (b *Bond) askerOf(seg *wire.Segment) asker {
+	a := asker{port: seg.Source.Port(), target: seg.Target}
+	if !b.cfg.Paired {
+		a.addr = seg.Source.Addr()
+	}
+	return a
+}
+
+// expire forgets the offers that were answered long ago.
+func (o *offers) expire(now clock.Time) {
+	n := 0
+	for n < len(o.done) && (o.done[n].until <= now || len(o.done)-n > answeredMax) {
+		delete(o.byAsker, o.done[n].from)
+		n++
+	}
+	o.done = o.done[n:]
+}
+
+// answer notes that the handshake of an offer has ended, one way or the other.
+func (o *offers) answer(now clock.Time, c *Conn) {
+	if !c.offer.listed {
+		return
+	}
+	c.offer.listed = false
+	if c.phase == offered {
+		o.waiting--
+	}
+	if c.b.cfg.Paired {
+		o.done = append(o.done, answeredOffer{c.offer.from, now.Add(answered)})
+	} else {
+		delete(o.byAsker, c.offer.from)
+	}
+}
+
+// offerState ties a connection to its offer.
+type offerState struct {
+	from   asker
+	listed bool
+}
+
+// receiveSYN is a SYN that belongs to no subflow and joins no connection.
+func (b *Bond) receiveSYN(now clock.Time, p *bondPath, seg *wire.Segment) {
+	if !b.wanted(p, seg.Target) {
+		b.counters.NoConnection++
+		b.strays.refuse(b, p, seg, wire.Reset{})
+		return
+	}
+	b.offers.expire(now)
+	from := b.askerOf(seg)
+	if c, again := b.offers.byAsker[from]; again {
+		if c == nil || c.phase >= open {
+			b.strays.refuse(b, p, seg, wire.Reset{})
+			return
+		}
+		b.current = c
+		c.candidate(now, p, seg)
+		return
+	}
+	if b.conns >= b.cfg.Limits.Connections || b.offers.waiting >= b.cfg.Limits.Offers {
+		if b.offers.waiting >= b.cfg.Limits.Offers {
+			b.counters.LimitOffers++
+		} else {
+			b.counters.LimitConnections++
+		}
+		b.strays.refuse(b, p, seg, wire.Reset{Reason: wire.LackOfResources, Transient: true})
+		return
+	}
+	c := b.newConn(seg.Source, seg.Target, false)
+	b.current = c
+	c.phase = offered
+	c.offer = offerState{from, true}
+	b.offers.byAsker[from] = c
+	b.offers.waiting++
+	c.candidate(now, p, seg)
+	c.tell(Offered)
+}
+
+// wanted reports whether the bond takes offers for target.
+func (b *Bond) wanted(p *bondPath, target netip.AddrPort) bool {
+	if b.cfg.Paired {
+		return true
+	}
+	if !b.ports[0] && !b.ports[target.Port()] {
+		return false
+	}
+	for _, q := range b.paths {
+		if q.cfg.Local4 == target.Addr() || q.cfg.Local6 == target.Addr() {
+			return true
+		}
+	}
+	return false
+}
+
+// candidate adds a subflow that may become the connection's first.
+func (c *Conn) candidate(now clock.Time, p *bondPath, seg *wire.Segment) {
+	b := c.b
+	if len(c.subflows) >= b.cfg.Limits.Subflows {
+		b.counters.LimitSubflows++
+		return
+	}
+	if len(c.subflows) == 0 {
+		o := &seg.Options
+		c.id.mptcp = !b.cfg.Plain && o.Has&wire.HasCapable != 0 && o.Capable.Length == 4 && c.agrees(&o.Capable)
+	}
+	f := c.newSubflow(p, seg.Target, seg.Source)
+	f.tcp = tcp.Listen(now, f.config(seg.Target, seg.Source), f, seg)
+	c.add(f)
+	if c.phase == opening {
+		f.tcp.Answer(now)
+	}
+	b.touch(now, c)
+}
+
+// Accept answers an offer.
+func (c *Conn) Accept(now clock.Time) error {
+	if c.phase != offered {
+		return ErrNotOffer
+	}
+	c.b.offers.waiting--
+	c.phase = opening
+	for _, f := range c.subflows {
+		f.tcp.Answer(now)
+	}
+	c.b.touch(now, c)
+	return nil
+}
+
+// Refuse rejects an offer with a reset.
+func (c *Conn) Refuse(now clock.Time, why wire.Reason) error {
+	if c.phase != offered {
+		return ErrNotOffer
+	}
+	for _, f := range c.subflows {
+		f.reset(now, why, false)
+	}
+	c.finish(now, ErrAborted)
+	c.b.touch(now, c)
+	return nil
+}

@@ -1,0 +1,173 @@
+package mptcp
+
+import (
+	"slices"
+	"sort"
+	"sync/atomic"
+)
+
+// An outbox is the sent half of a stream. The application appends; the bond's owner copies out of
+// it whenever a segment is built, and frees what nobody needs any more: what the peer has
+// acknowledged on the connection level and every subflow that carried it has seen acknowledged too.
+//
+//	            una             next           written       limit
+//	─── ▒▒ ──────┼────────────────┼───────────────┼─────────────┤
+//	 in flight   │ in flight or   │ not sent yet  │ room        │ Write waits
+//	 elsewhere   │ delivered late │               │
+//
+// Blocks pass from the application to the owner through next of the block before, or through first
+// when there is none before. While a Write runs it holds the last block; between Writes the block
+// lies in tail, where the owner may take it to let an idle stream hold no memory.
+type outbox struct {
+	written atomic.Uint64
+	limit   atomic.Uint64
+	tail    atomic.Pointer[block]
+	first   atomic.Pointer[block]
+	spare   atomic.Pointer[block] // one block for the application to take
+
+	pool   *pool
+	blocks []*block // in order of start, from the first that is still needed
+	last   *block   // the newest of them, unless the application lost it
+	swept  uint64   // una when sweep last ran
+}
+
+// write appends as much of p as there is room for: the application's side.
+func (o *outbox) write(p []byte) int {
+	pos := o.written.Load()
+	room := o.limit.Load() - pos
+	if int64(room) <= 0 {
+		return 0
+	}
+	p = p[:min(uint64(len(p)), room)]
+	b := o.tail.Swap(nil)
+	n := 0
+	for n < len(p) {
+		if b == nil || pos-b.start == blockSize {
+			fresh := o.spare.Swap(nil)
+			if fresh == nil {
+				fresh = new(block)
+			}
+			fresh.start = pos
+			if b == nil {
+				o.first.Store(fresh)
+			} else {
+				b.next.Store(fresh)
+			}
+			b = fresh
+		}
+		m := copy(b.data[pos-b.start:], p[n:])
+		n += m
+		pos += uint64(m)
+	}
+	o.written.Store(pos)
+	o.tail.Store(b)
+	return n
+}
+
+// sync takes note of what was written and returns where it ends. Blocks are published before the
+// octets in them are, so that none is missed.
+func (o *outbox) sync() uint64 {
+	end := o.written.Load()
+	for {
+		var b *block
+		if o.last != nil {
+			b = o.last.next.Load()
+		}
+		if b == nil {
+			b = o.first.Swap(nil)
+		}
+		if b == nil {
+			return end
+		}
+		o.blocks = append(o.blocks, b)
+		o.last = b
+	}
+}
+
+// find returns the index of the block that holds position pos.
+func (o *outbox) find(pos uint64) int {
+	if n := len(o.blocks); n > 0 && o.blocks[n-1].start <= pos {
+		return n - 1
+	}
+	return sort.Search(len(o.blocks), func(i int) bool { return o.blocks[i].start > pos }) - 1
+}
+
+// ends returns where block i ends: where the next begins, or where a full one would end.
+func (o *outbox) ends(i int) uint64 {
+	full := o.blocks[i].start + blockSize
+	if i+1 < len(o.blocks) {
+		return min(full, o.blocks[i+1].start)
+	}
+	return full
+}
+
+// fetch copies octets from position pos on to p.
+func (o *outbox) fetch(pos uint64, p []byte) {
+	for i := o.find(pos); len(p) > 0; i++ {
+		n := copy(p, o.blocks[i].data[pos-o.blocks[i].start:o.ends(i)-o.blocks[i].start])
+		p = p[n:]
+		pos += uint64(n)
+	}
+}
+
+// hold marks the n octets from pos on as in flight on one more subflow, or one fewer.
+func (o *outbox) hold(pos uint64, n, by int) {
+	for i := o.find(pos); i < len(o.blocks) && o.blocks[i].start < pos+uint64(n); i++ {
+		o.blocks[i].refs += by
+	}
+}
+
+// release frees every block before una that is not in flight.
+func (o *outbox) release(una uint64) {
+	n := 0
+	for n < len(o.blocks)-1 && o.ends(n) <= una && o.blocks[n].refs == 0 {
+		o.recycle(o.blocks[n])
+		n++
+	}
+	o.blocks = slices.Delete(o.blocks, 0, n)
+	if len(o.blocks) > 1 && o.ends(0) <= una && una >= o.swept+blockSize {
+		o.swept = una
+		o.sweep(una)
+	}
+}
+
+// sweep frees what release cannot, because a subflow that makes no progress holds a block before it.
+func (o *outbox) sweep(una uint64) {
+	kept := o.blocks[:0]
+	for i, b := range o.blocks {
+		if i+1 < len(o.blocks) && b.start+blockSize <= una && b.refs == 0 {
+			o.recycle(b)
+		} else {
+			kept = append(kept, b)
+		}
+	}
+	clear(o.blocks[len(kept):])
+	o.blocks = kept
+}
+
+// rest frees the last block too, if all was delivered and no Write is running.
+func (o *outbox) rest(una uint64) {
+	if len(o.blocks) != 1 || o.blocks[0].refs > 0 || o.written.Load() != una {
+		return
+	}
+	b := o.tail.Swap(nil)
+	if b == nil {
+		return
+	}
+	if o.written.Load() != una || b != o.blocks[0] {
+		// A Write came in between; if another is running, it goes on with a block of its own.
+		o.tail.CompareAndSwap(nil, b)
+		return
+	}
+	o.blocks, o.last = nil, nil
+	o.spare.Store(nil)
+	o.pool.put(b)
+}
+
+func (o *outbox) recycle(b *block) {
+	b.next.Store(nil)
+	b.refs = 0
+	if !o.spare.CompareAndSwap(nil, b) {
+		o.pool.put(b)
+	}
+}

@@ -1,0 +1,203 @@
+package mptcp
+
+import (
+	"errors"
+
+	"tandem/engine/clock"
+	"tandem/engine/tcp"
+	"tandem/engine/wire"
+)
+
+// Receive is for Machine.
+func (b *Bond) Receive(now clock.Time, id PathID, pkt []byte) {
+	defer b.contain(now)
+	p := b.path(id)
+	if p == nil {
+		b.counters.NoPath++
+		return
+	}
+	seg := &b.seg
+	if err := seg.Parse(pkt); err != nil {
+		b.dropped(err)
+		return
+	}
+	if p.state != nil {
+		p.state.Heard(now)
+	}
+	f := b.flows[keyOf(seg.Target, seg.Source)]
+	syn := seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN
+	if f != nil && syn && f.tcp.State() == tcp.TimeWait {
+		// The peer has forgotten the old subflow; so does this end (RFC 9293 3.6.1).
+		b.retire(now, f)
+		f = nil
+	}
+	switch {
+	case f != nil:
+		b.current = f.c
+		f.tcp.Receive(now, seg)
+		f.c.sweep(now)
+		b.touch(now, f.c)
+	case syn && seg.Options.Has&wire.HasJoin != 0 && seg.Options.Join.Length == 12:
+		b.receiveJoinSYN(now, p, seg)
+	case syn:
+		b.receiveSYN(now, p, seg)
+	default:
+		b.counters.NoConnection++
+		b.strays.refuse(b, p, seg, wire.Reset{Reason: wire.MPTCPError})
+	}
+}
+
+// dropped counts a packet that is none for this bond, by reason.
+func (b *Bond) dropped(err error) {
+	c := &b.counters
+	switch {
+	case errors.Is(err, wire.ErrChecksum), errors.Is(err, wire.ErrHeaderChecksum):
+		c.Checksum++
+	case errors.Is(err, wire.ErrFragment):
+		c.Fragment++
+	case errors.Is(err, wire.ErrNotTCP):
+		c.NotTCP++
+	default:
+		c.Malformed++
+	}
+}
+
+// retire removes a subflow at once.
+func (b *Bond) retire(now clock.Time, f *subflow) {
+	f.tcp.Drop(now)
+	f.c.sweep(now)
+	b.touch(now, f.c)
+}
+
+// touch takes note that something happened to a connection.
+func (b *Bond) touch(now clock.Time, c *Conn) {
+	if c.gone {
+		return
+	}
+	b.ready.push(c)
+	b.timers.arm(c, c.deadline())
+}
+
+// Advance is for Machine.
+func (b *Bond) Advance(now clock.Time) {
+	defer b.contain(now)
+	for {
+		c := b.timers.due(now)
+		if c == nil {
+			break
+		}
+		b.current = c
+		c.advance(now)
+		if !c.gone {
+			b.timers.rearm(c, max(c.deadline(), now+1))
+			b.ready.push(c)
+		}
+	}
+	b.wake(now)
+}
+
+// Deadline is for Machine.
+func (b *Bond) Deadline() clock.Time {
+	at := b.timers.deadline()
+	if b.blocked.size > 0 {
+		for _, p := range b.paths {
+			if p.state.Inflight() < p.state.Window() {
+				at = min(at, p.state.NextSend())
+			}
+		}
+	}
+	return at
+}
+
+// wake lets the connections that wait for room try again if a path has some.
+func (b *Bond) wake(now clock.Time) {
+	if b.blocked.size == 0 || !b.roomy(now) {
+		return
+	}
+	for c := b.blocked.pop(); c != nil; c = b.blocked.pop() {
+		b.ready.push(c)
+	}
+}
+
+// roomy reports whether a path lets something leave now.
+func (b *Bond) roomy(now clock.Time) bool {
+	for _, p := range b.paths {
+		if p.state != nil && p.state.Room(now) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Transmit is for Machine.
+func (b *Bond) Transmit(now clock.Time, buf []byte) (id PathID, pkt []byte, ok bool) {
+	defer b.contain(now)
+	if id, pkt, ok := b.strays.transmit(buf); ok {
+		return id, pkt, ok
+	}
+	b.wake(now)
+	for c := b.ready.first; c != nil; c = b.ready.first {
+		b.current = c
+		f, pkt := c.transmit(now, buf)
+		if pkt != nil {
+			b.rotate(c, len(pkt))
+			return f.path.id, pkt, true
+		}
+		b.ready.pop()
+		c.sweep(now)
+		if c.gone {
+			continue
+		}
+		b.timers.arm(c, c.deadline())
+		if b.cfg.Paired && c.pushable() {
+			b.blocked.push(c)
+		}
+	}
+	if b.cfg.Paired && b.blocked.size == 0 {
+		for _, p := range b.paths {
+			p.state.Starved()
+		}
+	}
+	return 0, nil, false
+}
+
+// quantum is how many octets a connection sends before it is the next one's turn.
+const quantum = 16 << 10
+
+// rotate gives the turn to the next connection when this one has had its share.
+func (b *Bond) rotate(c *Conn, n int) {
+	c.turn += n
+	if c.turn >= quantum {
+		c.turn = 0
+		b.ready.pop()
+		b.ready.push(c)
+	}
+}
+
+// A broken invariant is a bug. It costs the connection concerned, and no other.
+type broken string
+
+func assert(ok bool, what string) {
+	if !ok {
+		panic(broken(what))
+	}
+}
+
+// contain ends the connection whose invariant is broken.
+func (b *Bond) contain(now clock.Time) {
+	if b.cfg.Strict {
+		return
+	}
+	r := recover()
+	if r == nil {
+		return
+	}
+	what, isBroken := r.(broken)
+	c := b.current
+	if !isBroken || c == nil || c.phase == over {
+		panic(r)
+	}
+	b.counters.Broken++
+	c.trace.note(now, string(what))
+	c.abort(now, ErrBroken)
+}

@@ -1,0 +1,304 @@
+package mptcp
+
+import (
+	"math"
+
+	"tandem/engine/clock"
+	"tandem/engine/schedule"
+	"tandem/engine/tcp"
+)
+
+// sendState is the sending half of a connection (RFC 8684 3.3), in positions of the stream.
+type sendState struct {
+	una  uint64 // acknowledged by DATA_ACK, or by the subflow after a fallback
+	next uint64 // given to a subflow
+	end  uint64 // written by the application
+	edge uint64 // the peer has room up to here
+
+	reinjected uint64 // octets
+}
+
+// unbounded is the edge when the subflow's own window is the only one.
+const unbounded = math.MaxInt64
+
+// plain reports whether the connection is TCP only.
+func (c *Conn) plain() bool { return c.id.fallback || !c.id.mptcp }
+
+// pushable reports whether there are octets that a subflow could be given.
+func (c *Conn) pushable() bool {
+	if c.phase != open {
+		return false
+	}
+	s := &c.snd
+	return s.next < s.end && s.next < s.edge || len(c.late.pieces) > 0
+}
+
+// transmit writes the connection's next packet into buf.
+func (c *Conn) transmit(now clock.Time, buf []byte) (*subflow, []byte) {
+	for {
+		pushed := false
+		if !c.queued() {
+			pushed = c.push(now)
+		}
+		for range c.subflows {
+			if c.next >= len(c.subflows) {
+				c.next = 0
+			}
+			f := c.subflows[c.next]
+			if pkt, ok := f.tcp.Transmit(now, buf); ok {
+				return f, pkt
+			}
+			c.next++
+		}
+		if !pushed {
+			c.hungry()
+			return nil, nil
+		}
+	}
+}
+
+// queued reports whether a subflow still has octets that it was given and did not send.
+func (c *Conn) queued() bool {
+	for _, f := range c.subflows {
+		if f.ready && f.tcp.Queued() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// hungry tells the subflows' own paths that they could have carried more than there was.
+func (c *Conn) hungry() {
+	if c.b.cfg.Paired || c.phase != open || c.pushable() {
+		return
+	}
+	for _, f := range c.subflows {
+		if f.ready {
+			f.state.Starved()
+		}
+	}
+}
+
+// push gives a subflow the next octets, as much as it can send at once. It reports whether it did.
+func (c *Conn) push(now clock.Time) bool {
+	switch {
+	case c.phase == opening && c.client && c.b.cfg.Paired:
+		return c.pushEarly()
+	case c.phase != open:
+		return false
+	case c.pushLate(now):
+		return true
+	}
+	s := &c.snd
+	n := min(s.end, s.edge) - min(s.next, s.end, s.edge)
+	if n == 0 {
+		c.pushEnd(now)
+		return c.rescue(now)
+	}
+	if c.b.cfg.Nagle && s.end-s.next < uint64(c.smallestMSS()) && s.next > s.una && !c.fin.queued {
+		return false
+	}
+	if schedule.Redundant(c.sched) {
+		return c.pushRedundant(now, int(n))
+	}
+	f := c.pick(now, int(s.end-s.next), int(s.edge-s.una), nil)
+	if f == nil {
+		return false
+	}
+	n = uint64(f.give(now, s.next, int(n)))
+	s.next += n
+	return n > 0
+}
+
+// pick asks the scheduler which subflow shall carry the next octets; not is one that must not.
+func (c *Conn) pick(now clock.Time, queued, window int, not *subflow) *subflow {
+	c.views = c.views[:0]
+	for _, f := range c.subflows {
+		v := f.view(now)
+		if f == not {
+			v.Usable = false
+		}
+		c.views = append(c.views, v)
+	}
+	i := c.sched.Pick(c.views, queued, window)
+	if i < 0 {
+		return nil
+	}
+	return c.subflows[i]
+}
+
+// view describes the subflow to the scheduler.
+func (f *subflow) view(now clock.Time) schedule.View {
+	v := schedule.View{Usable: f.canCarry(), Backup: f.isBackup()}
+	if !v.Usable {
+		return v
+	}
+	p := f.state
+	v.RTT, v.RTTVar, v.RTTMin = p.RTT()
+	v.RTTMax = p.RTTMax()
+	v.Room = f.tcp.Room(now)
+	v.Window = p.Window()
+	v.Threshold = p.Threshold()
+	v.Inflight = p.Inflight()
+	v.Rate = p.Rate()
+	v.MSS = f.tcp.MSS()
+	v.Flows = f.c.b.blocked.size + 1
+	return v
+}
+
+// give pushes up to n octets from position at on to the subflow, cut so that its segments are
+// full, and returns how many it took.
+func (f *subflow) give(now clock.Time, at uint64, n int) int {
+	c := f.c
+	if !c.plain() {
+		n = f.fit(now, n)
+	}
+	n = min(n, math.MaxUint16-1)
+	if n <= 0 {
+		return 0
+	}
+	x := chunk{off: f.pushed(), at: at, n: n}
+	end := at + uint64(n)
+	if !c.plain() && c.fin.queued && end == c.fin.pos && !f.opens() {
+		x.fin = true
+		c.fin.sent(now, c)
+	}
+	f.chunks.push(x)
+	c.out.hold(at, n, 1)
+	f.tcp.Push(at, n)
+	f.sent += uint64(n)
+	c.late.sent(now, c)
+	return n
+}
+
+// fit returns how many of n octets make full segments within the subflow's room: the first carries
+// the mapping, the others (once the peer has shown that it understands) nothing.
+func (f *subflow) fit(now clock.Time, n int) int {
+	room, mss := f.tcp.Room(now), f.tcp.MSS()
+	first := mss - padded(f.mappingLen())
+	if n <= first || room <= first || !f.mapped || f.c.id.checksum {
+		return min(n, first)
+	}
+	more := min((room-first)/mss, chunkSegments-1)
+	return min(n, first+more*mss)
+}
+
+// pushed returns how many octets the subflow was given since it began.
+func (f *subflow) pushed() uint64 {
+	if n := len(f.chunks.list); n > f.chunks.head {
+		return f.chunks.list[n-1].off + uint64(f.chunks.list[n-1].n)
+	}
+	return f.acked
+}
+
+// opens reports whether the next chunk is announced by MP_CAPABLE, which has no room for DATA_FIN.
+func (f *subflow) opens() bool {
+	id := &f.c.id
+	return !f.join && f.c.client && !id.confirmed && f.pushed() <= id.earlyOut
+}
+
+// pushEarly lets first octets ride in the SYNs that have not left yet (RFC 7413, RFC 8684 B).
+func (c *Conn) pushEarly() bool {
+	if c.snd.end == 0 || c.snd.next > 0 {
+		return false
+	}
+	n := 0
+	for _, f := range c.subflows {
+		if f.syns > 0 || f.tcp.State() != tcp.SynSent {
+			continue
+		}
+		n = min(int(c.snd.end), f.tcp.MSS()-padded(synOptionsLen))
+		f.chunks.push(chunk{n: n})
+		c.out.hold(0, n, 1)
+		f.tcp.Push(0, n)
+	}
+	c.snd.next = uint64(n)
+	return n > 0
+}
+
+// pushRedundant gives the same octets to every subflow that can carry them.
+func (c *Conn) pushRedundant(now clock.Time, n int) bool {
+	took := 0
+	for _, f := range c.subflows {
+		if !f.canCarry() || f.tcp.Room(now) <= 0 {
+			continue
+		}
+		if took == 0 {
+			took = f.give(now, c.snd.next, n)
+		} else {
+			f.give(now, c.snd.next, took)
+			c.id.alone = false
+		}
+	}
+	c.snd.next += uint64(took)
+	return took > 0
+}
+
+func (c *Conn) smallestMSS() int {
+	mss := math.MaxInt
+	for _, f := range c.subflows {
+		if f.ready {
+			mss = min(mss, f.tcp.MSS())
+		}
+	}
+	return mss
+}
+
+// Acked is for tcp.Owner.
+func (f *subflow) Acked(now clock.Time, t *tcp.Subflow, off uint64) {
+	c := f.c
+	f.acked = off
+	if f.suspect {
+		f.suspect = false
+		c.trace.add(now, evBack, f.path.id, 0)
+	}
+	for {
+		x, ok := f.chunks.pop(off)
+		if !ok {
+			break
+		}
+		c.out.hold(x.at, x.n, -1)
+	}
+	if c.plain() && c.phase >= open {
+		c.acknowledged(now, min(off+c.id.shiftOut, c.snd.next))
+	} else {
+		c.out.release(c.snd.una)
+	}
+}
+
+// acknowledged notes that the peer has every octet before pos.
+func (c *Conn) acknowledged(now clock.Time, pos uint64) {
+	if pos <= c.snd.una {
+		return
+	}
+	c.snd.una = pos
+	c.late.acknowledged(now, c)
+	c.out.release(pos)
+	c.allow()
+	if pos == c.snd.end {
+		c.out.rest(pos)
+	}
+}
+
+// allow lets the application write as far ahead as the paths' windows make useful.
+func (c *Conn) allow() {
+	n := 0
+	for _, f := range c.subflows {
+		if f.ready {
+			n += 2 * f.state.Window()
+		}
+	}
+	n = min(n+sendStart, c.b.cfg.Limits.SendBuffer)
+	if c.b.pool.full(c.b.cfg.Limits.Buffered) {
+		c.b.counters.LimitBuffer++
+		n = min(n, blockSize)
+	}
+	limit := c.snd.una + uint64(n)
+	if limit > c.out.limit.Load() {
+		c.out.limit.Store(limit)
+	}
+	if c.starved.Load() && c.out.written.Load() < c.out.limit.Load() {
+		c.starved.Store(false)
+		c.tell(Writable)
+	}
+}

@@ -1,0 +1,282 @@
+package mptcp
+
+import (
+	"net/netip"
+	"time"
+
+	"tandem/engine/clock"
+	"tandem/engine/wire"
+)
+
+// A signal is an option that waits for a pure acknowledgement of its subflow (RFC 8684 3.4).
+type signal struct {
+	kind   signalKind
+	addr   wire.AddAddr
+	remove wire.RemoveAddr
+}
+
+type signalKind uint8
+
+const (
+	signalPrio signalKind = iota
+	signalAddress
+	signalRemove
+	signalFastClose
+)
+
+// signalsMax bounds what waits on one subflow.
+const signalsMax = 16
+
+// signal has an option leave on the subflow's next acknowledgement, which it asks for.
+func (f *subflow) signal(s signal) {
+	if len(f.signals) < signalsMax {
+		f.signals = append(f.signals, s)
+		f.tcp.Ack(1)
+	}
+}
+
+// composeSignal adds the oldest signal, alone: few fit beside DATA_ACK and none needs it.
+func (f *subflow) composeSignal(now clock.Time, o *wire.Options, room int) bool {
+	c := f.c
+	if f.hasFail && room >= wire.FailLen {
+		o.Has |= wire.HasFail
+		o.FailDSN = f.failDSN
+		f.hasFail = false
+		return false
+	}
+	if len(f.signals) == 0 {
+		return false
+	}
+	s := &f.signals[0]
+	switch s.kind {
+	case signalPrio:
+		if room < wire.PrioLen {
+			return false
+		}
+		o.Has |= wire.HasPrio
+		o.Backup = f.backup
+	case signalAddress:
+		if room < s.addr.Len() {
+			return false
+		}
+		o.Has |= wire.HasAddAddr
+		o.AddAddr = s.addr
+	case signalRemove:
+		if room < s.remove.Len() {
+			return false
+		}
+		o.Has |= wire.HasRemoveAddr
+		o.RemoveAddr = s.remove
+	case signalFastClose:
+		if room < wire.FastCloseLen {
+			return false
+		}
+		o.Has |= wire.HasFastClose
+		o.CloseKey = c.id.peerKey
+	}
+	f.signals = f.signals[1:]
+	if len(f.signals) == 0 {
+		f.signals = nil
+	} else {
+		f.tcp.Ack(1)
+	}
+	return s.kind != signalPrio
+}
+
+// signalState is what a connection knows of addresses, its own and the peer's.
+type signalState struct {
+	at       clock.Time
+	mine     []announced
+	theirs   []peerAddress
+	attempts []attempt
+}
+
+// announced is an address of this end that the peer was told of.
+type announced struct {
+	id    uint8
+	addr  netip.Addr
+	path  *bondPath
+	tries int
+	at    clock.Time // when it is told again
+	done  bool       // the peer echoed it
+}
+
+// peerAddress is an address that the peer announced.
+type peerAddress struct {
+	id   uint8
+	addr netip.AddrPort
+}
+
+func (s *signalState) init() { *s = signalState{at: clock.Never} }
+
+// addressID returns the number of a local address in this connection: 0 for the one that the first
+// subflow uses, else one for each path and family.
+func (c *Conn) addressID(p *bondPath, addr netip.Addr) uint8 {
+	first := c.source.Addr()
+	if !c.client {
+		first = c.target.Addr()
+	}
+	if addr == first {
+		return 0
+	}
+	id := 1 + 2*(uint8(p.id)%127)
+	if addr.Is6() {
+		id++
+	}
+	return id
+}
+
+// announce tells the peer of the addresses of other paths.
+func (c *Conn) announce(now clock.Time) {
+	if !c.b.cfg.Announce || c.plain() {
+		return
+	}
+	for _, p := range c.b.paths {
+		for _, addr := range []netip.Addr{p.cfg.Local4, p.cfg.Local6} {
+			id := c.addressID(p, addr)
+			if !addr.IsValid() || id == 0 || c.announcedID(id) != nil {
+				continue
+			}
+			c.signal.mine = append(c.signal.mine, announced{id: id, addr: addr, path: p, at: now})
+		}
+	}
+	c.signal.advance(now, c)
+}
+
+func (c *Conn) announcedID(id uint8) *announced {
+	for i := range c.signal.mine {
+		if c.signal.mine[i].id == id {
+			return &c.signal.mine[i]
+		}
+	}
+	return nil
+}
+
+// advance repeats announcements without an echo, and joins whose time has come.
+func (s *signalState) advance(now clock.Time, c *Conn) {
+	s.at = clock.Never
+	for i := range s.mine {
+		a := &s.mine[i]
+		if a.done || a.tries >= announcements {
+			continue
+		}
+		if f := c.speaker(nil); a.at <= now && f != nil {
+			a.at = now.Add(max(f.state.RTO(), time.Second) << a.tries)
+			a.tries++
+			mac := wire.AddAddrMAC(c.id.localKey, c.id.peerKey, a.id, a.addr, 0)
+			f.signal(signal{kind: signalAddress, addr: wire.AddAddr{ID: a.id, Addr: a.addr, MAC: mac}})
+		}
+		if a.tries < announcements {
+			s.at = min(s.at, max(a.at, now.Add(time.Millisecond)))
+		}
+	}
+	c.retryJoins(now)
+	for i := range s.attempts {
+		s.at = min(s.at, s.attempts[i].at)
+	}
+}
+
+// speaker returns a subflow that can carry a signal, not itself not.
+func (c *Conn) speaker(not *subflow) *subflow {
+	var best *subflow
+	for _, f := range c.subflows {
+		if f == not || !f.ready || !f.live() {
+			continue
+		}
+		if best == nil || best.suspect && !f.suspect {
+			best = f
+		}
+	}
+	return best
+}
+
+// receiveSignals acts on the options about addresses and priority.
+func (f *subflow) receiveSignals(now clock.Time, seg *wire.Segment) {
+	o := &seg.Options
+	if o.Has&wire.HasAddAddr != 0 {
+		f.receiveAddress(now, &o.AddAddr)
+	}
+	if o.Has&wire.HasRemoveAddr != 0 {
+		f.receiveRemove(now, &o.RemoveAddr)
+	}
+	if o.Has&wire.HasPrio != 0 {
+		f.c.trace.add(now, evPrio, f.path.id, 0)
+		f.peerBackup = o.Backup
+	}
+}
+
+// receiveAddress is RFC 8684 3.4.1.
+func (f *subflow) receiveAddress(now clock.Time, a *wire.AddAddr) {
+	c := f.c
+	if a.Echo {
+		if m := c.announcedID(a.ID); m != nil && m.addr == a.Addr {
+			m.done = true
+		}
+		return
+	}
+	if wire.AddAddrMAC(c.id.peerKey, c.id.localKey, a.ID, a.Addr, a.Port) != a.MAC {
+		c.b.counters.BadAddAddrMAC++
+		return
+	}
+	echo := *a
+	echo.Echo, echo.MAC = true, 0
+	f.signal(signal{kind: signalAddress, addr: echo})
+	port := a.Port
+	if port == 0 {
+		port = f.tcp.Config().Remote.Port()
+	}
+	at := netip.AddrPortFrom(a.Addr, port)
+	for _, p := range c.signal.theirs {
+		if p.id == a.ID {
+			// An identifier keeps its address (RFC 8684 3.4.1); a repeat refreshes it.
+			if p.addr.Addr() == a.Addr {
+				c.learnAddress(now, p)
+			}
+			return
+		}
+	}
+	if len(c.signal.theirs) >= c.b.cfg.Limits.Addresses {
+		c.b.counters.LimitAddresses++
+		return
+	}
+	p := peerAddress{a.ID, at}
+	c.signal.theirs = append(c.signal.theirs, p)
+	c.trace.add(now, evAddress, f.path.id, uint64(a.ID))
+	c.learnAddress(now, p)
+}
+
+// receiveRemove is RFC 8684 3.4.2: a subflow that still answers stays.
+func (f *subflow) receiveRemove(now clock.Time, r *wire.RemoveAddr) {
+	c := f.c
+	for _, id := range r.IDs[:r.N] {
+		c.trace.add(now, evRemove, f.path.id, uint64(id))
+		for i, p := range c.signal.theirs {
+			if p.id == id {
+				c.signal.theirs = append(c.signal.theirs[:i:i], c.signal.theirs[i+1:]...)
+				break
+			}
+		}
+		for _, g := range c.subflows {
+			if g.remoteID == id && g.ready && g.live() && g.checkAt == clock.Never {
+				g.tcp.Probe()
+				g.checkAt = now.Add(2 * g.state.RTO())
+			}
+		}
+	}
+}
+
+// withdraw tells the peer that the address of a path that is gone must not be used any more.
+func (c *Conn) withdraw(p *bondPath) {
+	f := c.speaker(nil)
+	if f == nil || c.plain() {
+		return
+	}
+	var r wire.RemoveAddr
+	for _, addr := range []netip.Addr{p.cfg.Local4, p.cfg.Local6} {
+		if addr.IsValid() {
+			r.IDs[r.N] = c.addressID(p, addr)
+			r.N++
+		}
+	}
+	f.signal(signal{kind: signalRemove, remove: r})
+}

@@ -1,0 +1,195 @@
+package mptcp
+
+import (
+	"net/netip"
+
+	"tandem/engine/clock"
+	"tandem/engine/path"
+	"tandem/engine/tcp"
+	"tandem/engine/wire"
+)
+
+// subflow is a TCP subflow as its connection sees it: whose it is, how it joined, and what its
+// sequence numbers mean.
+type subflow struct {
+	tcp   *tcp.Subflow
+	c     *Conn
+	path  *bondPath
+	state *path.Path // the path's, or the subflow's own unless Paired
+	cc    path.Control
+	key   flowKey
+
+	join              bool // MP_JOIN, not MP_CAPABLE
+	active            bool // opened from this side
+	ready             bool // established for MPTCP: may carry data
+	mapped            bool // a segment with a mapping has been acknowledged with a DATA_ACK
+	sawDSS            bool
+	wide              bool // the peer's numbers are 64 bits
+	backup            bool // this side's wish
+	peerBackup        bool
+	avoided           bool // its address is being withdrawn
+	suspect           bool // silent with octets outstanding: they were given to others
+	syns              int  // composed
+	localID, remoteID uint8
+	nonce, peerNonce  uint32
+	acks              int        // third ACKs of MP_JOIN sent
+	retryAt           clock.Time // when the third ACK goes again
+	checkAt           clock.Time // when a subflow whose address was removed must have answered
+	resetWhy          wire.Reset
+	hasReset          bool
+	failDSN           wire.DSN
+	hasFail           bool
+	peerReset         bool // reset by the peer
+	peerWhy           wire.Reset
+	hasPeerWhy        bool
+	fin               bool // the peer's FIN came
+
+	chunks  chunks
+	acked   uint64 // of the outgoing stream
+	maps    []mapping
+	held    []holding
+	heldN   int
+	signals []signal
+	sent    uint64 // octets of the connection's stream
+	got     uint64
+}
+
+// newSubflow returns a subflow of c over p; the caller opens its TCP.
+func (c *Conn) newSubflow(p *bondPath, local, remote netip.AddrPort) *subflow {
+	f := &subflow{c: c, path: p, state: p.state, retryAt: clock.Never, checkAt: clock.Never}
+	f.backup = p.cfg.Backup
+	f.key = keyOf(local, remote)
+	if f.state == nil {
+		f.cc = c.control(p.cfg.MTU)
+		f.state = path.New(f.cc, p.cfg.MTU)
+	}
+	return f
+}
+
+// control returns a controller for one subflow of a connection with a foreign peer (RFC 6356).
+func (c *Conn) control(mtu int) path.Control {
+	return c.b.control(mtu)
+}
+
+// config returns how the TCP of f behaves.
+func (f *subflow) config(local, remote netip.AddrPort) tcp.Config {
+	cfg := &f.c.b.cfg
+	t := tcp.Config{
+		Local: local, Remote: remote,
+		Path:         f.state,
+		ISS:          wire.Seq(f.c.b.random32()),
+		Timestamps:   cfg.Timestamps,
+		ECN:          cfg.ECN,
+		Early:        cfg.Paired && !f.join,
+		Keepalive:    cfg.Keepalive,
+		SharedWindow: true,
+	}
+	if cfg.Paired {
+		t.TimeWait = timeWaitPaired
+	}
+	return t
+}
+
+// add makes f one of c's subflows.
+func (c *Conn) add(f *subflow) {
+	c.subflows = append(c.subflows, f)
+	c.b.flows[f.key] = f
+}
+
+// canCarry reports whether the subflow may be given octets at all.
+func (f *subflow) canCarry() bool { return f.ready && !f.suspect && !f.avoided && f.tcp.CanSend() }
+
+// isBackup reports whether either side wants the subflow spared (RFC 8684 3.3.8).
+func (f *subflow) isBackup() bool { return f.backup || f.peerBackup }
+
+// live reports whether the subflow can still move octets in either direction.
+func (f *subflow) live() bool {
+	s := f.tcp.State()
+	return s != tcp.Closed && s != tcp.TimeWait
+}
+
+// setBackup changes this side's wish and tells the peer.
+func (f *subflow) setBackup(backup bool) {
+	if f.backup == backup {
+		return
+	}
+	f.backup = backup
+	if f.ready && f.c.id.mptcp && !f.c.id.fallback {
+		f.signal(signal{kind: signalPrio})
+	}
+}
+
+// reset ends the subflow with RST and MP_TCPRST.
+func (f *subflow) reset(now clock.Time, why wire.Reason, transient bool) {
+	f.resetWhy, f.hasReset = wire.Reset{Reason: why, Transient: transient}, true
+	f.c.trace.add(now, evReset, f.path.id, uint64(why))
+	f.tcp.Reset(now)
+}
+
+// deadline returns when advance of the subflow or its TCP is next needed.
+func (f *subflow) deadline() clock.Time {
+	at := min(f.tcp.Deadline(), f.retryAt, f.checkAt)
+	if !f.suspect && len(f.c.subflows) > 1 && f.tcp.Outstanding() > 0 && f.live() {
+		at = min(at, f.state.SuspectAt())
+	}
+	return at
+}
+
+// advance does what has fallen due on the level of MPTCP.
+func (f *subflow) advance(now clock.Time) {
+	if f.retryAt <= now {
+		f.retryJoin(now)
+	}
+	if f.checkAt <= now {
+		f.checkAt = clock.Never
+		f.c.trace.add(now, evDead, f.path.id, 0)
+		f.reset(now, wire.Unspecified, true)
+	}
+	if !f.suspect && len(f.c.subflows) > 1 && f.tcp.Outstanding() > 0 && f.state.SuspectAt() <= now {
+		f.suspect = true
+		f.c.trace.add(now, evSuspect, f.path.id, uint64(f.tcp.Outstanding()))
+		f.c.reinjectAll(f)
+	}
+}
+
+// Fetch is for tcp.Owner.
+func (f *subflow) Fetch(at uint64, p []byte) { f.c.out.fetch(at, p) }
+
+// Window is for tcp.Owner.
+func (f *subflow) Window(*tcp.Subflow) int { return f.c.window() }
+
+// Changed is for tcp.Owner.
+func (f *subflow) Changed(now clock.Time, t *tcp.Subflow) {
+	c := f.c
+	switch t.State() {
+	case tcp.Established:
+		c.trace.add(now, evSubflow, f.path.id, 0)
+		if f.join {
+			return
+		}
+		if c.client && c.phase == opening {
+			c.opened(now, f)
+		}
+	case tcp.CloseWait, tcp.Closing, tcp.LastAck, tcp.TimeWait:
+		f.peerFin(now)
+	}
+}
+
+// peerFin notes the FIN of the peer: the end of the stream after a fallback, and only of the
+// subflow otherwise (RFC 8684 3.3.3).
+func (f *subflow) peerFin(now clock.Time) {
+	if f.fin {
+		return
+	}
+	f.fin = true
+	c := f.c
+	if c.plain() {
+		c.endOfStream(now)
+		return
+	}
+	if c.phase == over || c.fin.acked && c.rcv.finished {
+		return
+	}
+	// The peer will not send on it any more; it still takes octets that are in flight.
+	f.tcp.Close(now)
+}

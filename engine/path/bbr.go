@@ -1,0 +1,223 @@
+package path
+
+import (
+	"time"
+
+	"tandem/engine/clock"
+)
+
+// bbr follows BBRv3 (draft-ietf-ccwg-bbr): it models the path by its bandwidth and its empty round
+// trip, paces at the one and bounds what is in flight by the product.
+//
+//	startup ──► drain ──► down ──► cruise ──► refill ──► up ─┐
+//	                       ▲          │                      │
+//	                       ├─ probeRTT ◄ stale round trip    │
+//	                       └─────────────────────────────────┘
+//
+// It differs in what a bond needs of the links it owns: cruise holds a small queue instead of leaving
+// headroom, up is a pulse instead of a plateau and comes every few round trips, losses that come
+// without a queue, or that come while cruising as well, are not taken for congestion, and nothing is
+// random.
+type bbr struct {
+	mtu, cwnd int
+	model     bandwidth
+	trip      trip
+	losses    losses
+	phase     phase
+	phaseAt   clock.Time
+	rounds    int   // of this phase
+	roundEnd  int64 // path total whose delivery ends the round
+	pulse     pulse
+	paced     [2]int // pace at the end of the last round, of the one before
+	full      fullPipe
+	probedAt  clock.Time // when the last probe ended
+	resume    int        // window before the timeout that has not been followed by an acknowledgement
+	timeoutAt clock.Time
+	before    int // window before the last timeout, for OnSpurious
+	congested bool
+	srtt      time.Duration
+	slack     float64 // share of the target that the path's buffer has room for
+}
+
+type phase uint8
+
+const (
+	startup phase = iota
+	drain
+	down
+	cruise
+	refill
+	up
+	probeRTT
+)
+
+// Gains are paces relative to the bandwidth.
+const (
+	startupGain  = 2.77
+	drainGain    = 0.35
+	downGain     = 0.75
+	upGain       = 0.25 // above 1, and as much again for each pulse that found room
+	upGainMax    = 2
+	upPulse      = 40 * time.Millisecond // the first builds a queue of a quarter of it
+	upPulses     = 12
+	queueTarget  = 4 * time.Millisecond
+	probeRounds  = 10 // between probes for bandwidth
+	probeTimeMin = 400 * time.Millisecond
+	probeTimeMax = 2 * time.Second
+	inflightMin  = 4 // packets
+)
+
+func newBBR(mtu int) *bbr { return &bbr{mtu: mtu, cwnd: initialWindow(mtu), slack: 1} }
+
+// OnSent is part of Control.
+func (b *bbr) OnSent(clock.Time, int, int, bool) {}
+
+// OnAck is part of Control.
+func (b *bbr) OnAck(s Sample) {
+	b.srtt = s.RTTSmooth
+	b.losses.add(s)
+	if s.Acked == 0 {
+		return
+	}
+	if b.resume > 0 && s.SentAt >= b.timeoutAt {
+		b.cwnd, b.resume = max(b.cwnd, b.resume), 0
+	}
+	b.trip.add(s)
+	b.model.add(s)
+	if s.PriorDelivered >= b.roundEnd {
+		b.roundEnd = s.Delivered
+		b.rounds++
+		b.endRound(s)
+	}
+	b.step(s)
+	b.setWindow(s)
+}
+
+// endRound judges what the round trip that has ended says.
+func (b *bbr) endRound(s Sample) {
+	b.trip.endRound()
+	b.trip.note(b.standing())
+	if b.phase == cruise {
+		b.tighten()
+	}
+	b.congested = b.losses.endRound(b.phase == cruise, b.standing())
+	if b.phase == startup {
+		b.full.judge(b.model.best(), s.AppLimited, b.standing(), b.congested)
+	} else if !s.AppLimited && b.phase != up && b.phase != probeRTT {
+		switch {
+		case b.congested:
+			b.model.shorten(b.cwnd)
+		case b.standing() && !near(b.model.latest, b.paced[1]):
+			b.model.correct()
+		}
+	}
+	b.model.endRound()
+	b.paced = [2]int{b.Pace(), b.paced[0]}
+}
+
+// tighten holds less of a queue on a path that loses while cruising: its buffer may be that short.
+func (b *bbr) tighten() {
+	if share, lost := b.losses.share(); share > lossShare && lost > int64(2*b.mtu) {
+		b.slack /= 2
+	} else {
+		b.slack = min(b.slack+1./16, 1)
+	}
+}
+
+// near reports whether a is b within a twentieth. Where as much arrives as was sent, a longer round
+// trip need not be a queue: the path may have become longer.
+func near(a, b int) bool { return 20*max(a-b, b-a) < b }
+
+// target is the queue that cruise holds: it keeps the link busy between two acknowledgements.
+func (b *bbr) target() time.Duration {
+	if bw := b.model.best(); bw > 0 {
+		return max(queueTarget, duration(2*b.mtu, bw))
+	}
+	return queueTarget
+}
+
+// standing reports whether a queue stood through all of the last round trip: then what was
+// delivered in it is what the path can deliver.
+func (b *bbr) standing() bool { return b.trip.queue() > 2*b.target()+b.trip.base/8 }
+
+func (b *bbr) bdp(gain float64) int {
+	return int(gain * float64(b.held(b.trip.base)))
+}
+
+// held is what is in flight at the bandwidth when a round trip takes d.
+func (b *bbr) held(d time.Duration) int { return int(float64(b.model.bandwidth()) * d.Seconds()) }
+
+// setWindow moves the window towards what the model allows, by no more than has arrived.
+func (b *bbr) setWindow(s Sample) {
+	limit := b.bdp(2) + int(float64(b.model.bandwidth())*b.target().Seconds()) + int(b.model.extra.best()) + 3*b.mtu
+	if b.phase == up {
+		limit += b.bdp(0.5)
+	}
+	if b.phase != startup {
+		limit = min(limit, b.model.bound())
+	}
+	if b.phase == startup && b.resume == 0 {
+		limit = max(b.cwnd, limit, initialWindow(b.mtu))
+	}
+	limit = min(limit, b.cwnd+s.Acked)
+	if b.phase == probeRTT {
+		limit = min(limit, b.bdp(0.75))
+	}
+	b.cwnd = min(max(limit, inflightMin*b.mtu), windowMax)
+}
+
+// Window is part of Control.
+func (b *bbr) Window() int { return b.cwnd }
+
+// Pace is part of Control.
+func (b *bbr) Pace() int {
+	bw := b.model.bandwidth()
+	if bw == 0 {
+		if b.srtt == 0 {
+			return 0
+		}
+		bw = perSecond(b.cwnd, b.srtt)
+	}
+	return max(int(b.gain()*float64(bw)), b.mtu)
+}
+
+// gain is the pace relative to the bandwidth.
+func (b *bbr) gain() float64 {
+	switch b.phase {
+	case startup:
+		return startupGain
+	case drain:
+		return drainGain
+	case down:
+		return downGain
+	case cruise:
+		off := (b.slack*b.target().Seconds() - b.trip.queue().Seconds()) / (2 * max(b.trip.base, 10*time.Millisecond).Seconds())
+		return min(max(1+off, 0.75), 1.05)
+	case up:
+		return b.pulse.gain()
+	}
+	return 1
+}
+
+// OnLoss is part of Control. Losses count by octets: see OnAck.
+func (b *bbr) OnLoss(Sample) {}
+
+// OnECN is part of Control.
+func (b *bbr) OnECN(Sample) { b.losses.marked = true }
+
+// OnTimeout is part of Control. Nothing is known until something arrives again: then the model holds.
+func (b *bbr) OnTimeout(now clock.Time) {
+	if b.resume == 0 {
+		b.resume = b.cwnd
+	}
+	b.before = b.resume
+	b.timeoutAt = now
+	b.cwnd = inflightMin * b.mtu
+}
+
+// OnSpurious is part of Control.
+func (b *bbr) OnSpurious() {
+	b.cwnd = max(b.cwnd, b.before)
+	b.before, b.resume = 0, 0
+	b.model.unbound()
+}

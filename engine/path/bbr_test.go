@@ -1,0 +1,125 @@
+package path
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// A path that was idle starts again at the rate it is known to have.
+func TestIdleRestart(t *testing.T) {
+	for control, want := range map[string]float64{"bbr": 0.95, "cubic": 0.8} {
+		l := newLink(50, 10*time.Millisecond, 60*time.Millisecond)
+		f := l.flow(t, control)
+		l.run(5 * second)
+		f.stops = l.now
+		l.run(35 * second)
+		f.stops, f.starts = 60*second, l.now
+		begun := f.received
+		l.run(36 * second)
+		if got := l.of(f, begun, second); got < want {
+			t.Errorf("%s: %.2f of the link in the first second after a pause, want %.2f", control, got, want)
+		}
+	}
+}
+
+// A path that was dead for three seconds is in full use half a second after it works again.
+func TestReturn(t *testing.T) {
+	l := newLink(50, 10*time.Millisecond, 60*time.Millisecond)
+	l.drop = func(int) bool { return l.now > 5*second && l.now < 8*second }
+	f := l.flow(t, "bbr")
+	l.run(8*second + 500*ms)
+	begun := f.received
+	l.run(9*second + 500*ms)
+	if got := l.of(f, begun, second); got < 0.95 {
+		t.Errorf("%.2f of the link after its return", got)
+	}
+}
+
+// Neither starves beside the other.
+func TestCoexistence(t *testing.T) {
+	for _, other := range []string{"bbr", "cubic", "reno"} {
+		for _, queue := range []time.Duration{30 * time.Millisecond, 60 * time.Millisecond, 200 * time.Millisecond} {
+			l := newLink(50, 10*time.Millisecond, queue)
+			a, b := l.flow(t, "bbr"), l.flow(t, other)
+			b.starts = 5 * second
+			l.run(10 * second)
+			begunA, begunB := a.received, b.received
+			l.run(40 * second)
+			x, y := l.of(a, begunA, 30*second), l.of(b, begunB, 30*second)
+			if min(x, y) < 0.2 || x+y < 0.95 {
+				t.Errorf("bbr %.2f beside %s %.2f, queue of %v", x, other, y, queue)
+			}
+		}
+	}
+}
+
+// While cruising the queue stays near its target: what else uses the path waits no longer.
+func TestQueueStaysShort(t *testing.T) {
+	for _, l := range []*link{
+		newLink(50, 10*time.Millisecond, 60*time.Millisecond),
+		newLink(40, 35*time.Millisecond, 300*time.Millisecond),
+	} {
+		f := l.flow(t, "bbr")
+		l.run(3 * second)
+		var waits []time.Duration
+		for l.now < 13*second {
+			l.run(l.now + 5*ms)
+			waits = append(waits, max(l.free.Sub(l.now), 0))
+		}
+		slices.Sort(waits)
+		median, p95 := waits[len(waits)/2], waits[len(waits)*95/100]
+		t.Logf("median %v, 95th %v", median, p95)
+		if median > 8*time.Millisecond || p95 > 20*time.Millisecond {
+			t.Errorf("queue of %v, at the 95th percentile %v", median, p95)
+		}
+		if f.lost > 0 {
+			t.Errorf("%d octets lost", f.lost)
+		}
+	}
+}
+
+func TestTimeoutIsForgottenWithTheFirstAck(t *testing.T) {
+	l := newLink(50, 10*time.Millisecond, 60*time.Millisecond)
+	f := l.flow(t, "bbr")
+	l.run(5 * second)
+	c := f.path.control
+	before := c.Window()
+	c.OnTimeout(l.now)
+	if c.Window() != 4*testMTU {
+		t.Errorf("window %d after a timeout", c.Window())
+	}
+	c.OnAck(Sample{Now: l.now + 20*ms, SentAt: l.now, Acked: testMTU, RTT: 20 * time.Millisecond, RTTSmooth: 20 * time.Millisecond})
+	if c.Window() < before*9/10 {
+		t.Errorf("window %d after an acknowledgement, %d before the timeout", c.Window(), before)
+	}
+	c.OnTimeout(l.now)
+	if c.OnSpurious(); c.Window() < before*9/10 {
+		t.Errorf("window %d, undone", c.Window())
+	}
+}
+
+// Losses that come while cruising as well are the path's; more than these, with a queue, are ours.
+func TestLossesAreTold(t *testing.T) {
+	var l losses
+	delivered, lost := int64(0), int64(0)
+	round := func(share float64, cruising, queue bool) bool {
+		lost += int64(1e6 * share)
+		delivered += int64(1e6 * (1 - share))
+		l.add(Sample{Delivered: delivered, LostTotal: lost})
+		return l.endRound(cruising, queue)
+	}
+	if !round(0.05, false, true) || round(0.05, false, false) || !round(0.2, false, false) {
+		t.Error("before anything is known")
+	}
+	for range 30 {
+		round(0.05, true, false)
+	}
+	if round(0.05, false, true) || !round(0.08, false, true) {
+		t.Errorf("with a background of %.3f", l.background)
+	}
+	l.marked = true
+	if !round(0, false, false) || round(0, false, false) {
+		t.Error("a mark counts, once")
+	}
+}

@@ -1,0 +1,103 @@
+package path
+
+import (
+	"time"
+
+	"tandem/engine/clock"
+)
+
+// Parameters of RFC 8899 5.1.
+const (
+	mtuBase       = 1280
+	mtuProbes     = 3
+	mtuStep       = 16 // search ends when it knows the size this well
+	mtuProbeTimer = 5 * time.Second
+	mtuRaiseTimer = 600 * time.Second
+)
+
+// mtu searches the largest packet that passes (datagram packetization layer path MTU discovery):
+//
+//	search ──► complete ──(raise timer)──► search
+//	   ▲           │
+//	   └─ base ◄───┴─ black hole
+type mtu struct {
+	size    int // known to pass
+	ceiling int // configured: never tried beyond
+	failed  int // smallest size known not to pass; 0: none
+	probing int // size of the probe that is out; 0: none
+	tries   int
+	next    clock.Time // when the next probe may leave
+}
+
+// SearchMTU begins a search at once for sizes up to ceiling.
+func (p *Path) SearchMTU(ceiling int) {
+	p.mtu.ceiling, p.mtu.failed = max(ceiling, p.mtu.size), 0
+	p.mtu.probing, p.mtu.next = 0, before
+}
+
+// MTU returns the IP packet size that is known to pass.
+func (p *Path) MTU() int { return p.mtu.size }
+
+// Probe returns the packet size that path MTU discovery wants tried now, or 0 (RFC 8899, RFC 4821).
+// It names a size once, and again only if Probed does not tell its fate within 5 s.
+func (p *Path) Probe(now clock.Time) int {
+	m := &p.mtu
+	if now < m.next {
+		return 0
+	}
+	if m.probing > 0 {
+		m.verdict(now, m.probing, false)
+		if now < m.next {
+			return 0
+		}
+	}
+	n := m.candidate()
+	if n == 0 {
+		return 0
+	}
+	m.probing, m.next = n, now.Add(mtuProbeTimer)
+	return n
+}
+
+// candidate returns the size to try next: the ceiling first, since it is the likeliest, then halves.
+func (m *mtu) candidate() int {
+	switch {
+	case m.size >= m.ceiling:
+		return 0
+	case m.failed == 0:
+		return m.ceiling
+	}
+	return m.size + (m.failed-m.size)/2
+}
+
+// Probed records the fate of a probe of size n. A lost probe is not congestion.
+func (p *Path) Probed(now clock.Time, n int, arrived bool) {
+	if n == p.mtu.probing {
+		p.mtu.verdict(now, n, arrived)
+	}
+}
+
+func (m *mtu) verdict(now clock.Time, n int, arrived bool) {
+	m.probing, m.next = 0, now
+	switch m.tries++; {
+	case arrived:
+		m.size, m.tries = max(m.size, n), 0
+	case m.tries >= mtuProbes:
+		m.failed, m.tries = n, 0
+	}
+	if m.failed > 0 && m.failed-m.size <= mtuStep {
+		m.failed, m.next = 0, now.Add(mtuRaiseTimer)
+	}
+}
+
+// Blackhole records that packets of the present MTU seem to vanish where small ones pass, and
+// reports whether the MTU was lowered (RFC 8899 4.3). A search upwards follows.
+func (p *Path) Blackhole(now clock.Time) bool {
+	m := &p.mtu
+	if m.size <= mtuBase {
+		return false
+	}
+	m.failed, m.size = m.size, mtuBase
+	m.probing, m.tries, m.next = 0, 0, now
+	return true
+}

@@ -1,0 +1,82 @@
+package schedule
+
+import "time"
+
+// unknownRTT stands for a round trip that nobody has measured.
+const unknownRTT = 200 * time.Millisecond
+
+// earliest chooses the path on which the next octets arrive first, by estimate:
+//
+//	           what is in flight, less what is on its way back as acknowledgements
+//	           │                          one segment
+//	arrival = max(RTT/2, Inflight/Rate − RTTMin/2) + MSS/Rate
+//
+// It waits for a path without room if all that is queued would arrive over it before the first
+// segment over the one with room, or if that segment would hold up the window (see blocks).
+type earliest struct{}
+
+func (earliest) Pick(paths []View, queued, peerWindow int) int {
+	e := among(paths)
+	best := e.first(paths, func(a, b *View) bool { return a.arrival() < b.arrival() })
+	if best < 0 {
+		return -1
+	}
+	s := &paths[best]
+	arrives := s.arrival()
+	for i := range paths {
+		f := &paths[i]
+		if !e.takes(f) || f.Room > 0 || f.Inflight <= 0 || f.Secondary && !s.Secondary {
+			continue
+		}
+		at := f.arrival()
+		if at >= arrives {
+			continue
+		}
+		if at+took(queued*f.flows(), f.rate()) < arrives || blocks(f, s, arrives, queued, peerWindow) {
+			return -1
+		}
+	}
+	return best
+}
+
+// blocks reports whether a segment over the slow path s would keep the fast path f waiting for
+// window: until it is acknowledged f and s together can send more than the peer takes.
+func blocks(f, s *View, arrives time.Duration, queued, peerWindow int) bool {
+	holds := arrives + f.roundTrip()/2
+	fast := int64(f.rate()/f.flows()) * int64(holds/time.Microsecond) / 1e6
+	return min(fast, int64(queued))+int64(s.Inflight/s.flows()+s.MSS) > int64(peerWindow)
+}
+
+func (v *View) flows() int { return max(v.Flows, 1) }
+
+func (v *View) roundTrip() time.Duration {
+	if v.RTT <= 0 {
+		return unknownRTT
+	}
+	return v.RTT
+}
+
+// rate is at least one octet a second.
+func (v *View) rate() int {
+	if v.Rate > 0 {
+		return v.Rate
+	}
+	return max(int(int64(v.Window)*int64(time.Second/time.Microsecond)/max(v.roundTrip().Microseconds(), 1)), 1)
+}
+
+// arrival is how long a segment sent now takes to the peer.
+func (v *View) arrival() time.Duration {
+	trip, least, rate := v.roundTrip(), v.RTTMin, v.rate()
+	if least <= 0 {
+		least = trip
+	}
+	return max(trip/2, took(v.Inflight, rate)-least/2) + took(v.MSS, rate)
+}
+
+// took returns how long n octets take at rate octets a second: at most an hour.
+func took(n, rate int) time.Duration {
+	if n/rate >= 3600 {
+		return time.Hour
+	}
+	return time.Duration(n/rate)*time.Second + time.Duration(int64(n%rate)*int64(time.Second)/int64(rate))
+}

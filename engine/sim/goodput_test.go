@@ -1,0 +1,84 @@
+package sim
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"tandem/engine/clock"
+)
+
+// share is what is left of a full packet after IPv4, TCP and the longest DSS.
+const share = float64(1500-20-20-28) / 1500
+
+// goodput uploads for about that long over the links, start included, and returns bits a second.
+func goodput(t *testing.T, length time.Duration, links ...Conditions) float64 {
+	t.Helper()
+	rates := 0.0
+	for i := range links {
+		rates += float64(links[i].Rate)
+		if links[i].QueueTime == 0 {
+			links[i].QueueTime = 60 * time.Millisecond
+		}
+	}
+	p := newPair(1, links, links)
+	p.plan(&Plan{Target: netip.AddrPortFrom(hub4, 80), Up: int64(rates * length.Seconds() / 8)})
+	done := func() bool {
+		return len(p.serverUser.Streams) == 1 && p.serverUser.Streams[0].Done != clock.Never
+	}
+	if err := p.RunUntil(clock.Time(10*length), done); err != nil {
+		t.Fatal(err)
+	}
+	if !done() {
+		t.Fatalf("not done at %v: %v %v", time.Duration(p.Now()), p.clientUser.Streams, p.serverUser.Streams)
+	}
+	server := p.serverUser.Streams[0]
+	return float64(server.Read*8) / time.Duration(server.Done).Seconds()
+}
+
+// TestGoodputOfCleanPaths demands 97 % of what two clean paths carry together.
+func TestGoodputOfCleanPaths(t *testing.T) {
+	for _, rttRatio := range []int{1, 2, 5, 10} {
+		for _, rateRatio := range []int64{1, 2, 5, 10} {
+			t.Run(fmt.Sprintf("RTT 1:%d, rate 1:%d", rttRatio, rateRatio), func(t *testing.T) {
+				t.Parallel()
+				const fast, near = 20e6, 10 * time.Millisecond
+				for _, c := range []struct {
+					name string
+					a, b Conditions
+				}{
+					{"the fast one is near", Conditions{Rate: fast, Delay: near}, Conditions{Rate: fast / rateRatio, Delay: near * time.Duration(rttRatio)}},
+					{"the fast one is far", Conditions{Rate: fast, Delay: near * time.Duration(rttRatio)}, Conditions{Rate: fast / rateRatio, Delay: near}},
+				} {
+					got, want := goodput(t, 25*time.Second, c.a, c.b), share*float64(c.a.Rate+c.b.Rate)
+					if got < 0.97*want {
+						t.Errorf("%s: %.2f Mbit/s, %.1f %% of %.2f", c.name, got/1e6, 100*got/want, want/1e6)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestBadPathDoesNoHarm demands that a bad path beside a good one costs at most 3 % of the good one.
+func TestBadPathDoesNoHarm(t *testing.T) {
+	good := Conditions{Rate: 20e6, Delay: 10 * time.Millisecond}
+	for name, spoil := range map[string]func(c *Conditions){
+		"5 % loss":         func(c *Conditions) { c.Loss = 0.05 },
+		"10 times the RTT": func(c *Conditions) { c.Delay *= 10 },
+		"1/20 of the rate": func(c *Conditions) { c.Rate /= 20 },
+		"all of it":        func(c *Conditions) { c.Loss, c.Delay, c.Rate = 0.05, c.Delay*10, c.Rate/20 },
+		"a deep queue":     func(c *Conditions) { c.Rate, c.QueueTime = c.Rate/10, 2*time.Second },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			alone := goodput(t, 25*time.Second, good)
+			bad := good
+			spoil(&bad)
+			if both := goodput(t, 25*time.Second, good, bad); both < 0.97*alone {
+				t.Errorf("%.2f Mbit/s with it, %.2f without: %.1f %%", both/1e6, alone/1e6, 100*both/alone)
+			}
+		})
+	}
+}

@@ -1,0 +1,25 @@
+package sim
+
+import (
+	"encoding/binary"
+	"runtime/debug"
+	"strings"
+
+	"tandem/engine/wire"
+)
+
+// stack is the call stack without the recovering part.
+func stack() string {
+	s := string(debug.Stack())
+	if i := strings.Index(s, "panic("); i >= 0 {
+		s = s[i:]
+	}
+	return s[:min(len(s), 3000)]
+}
+
+// wrapsSoon reports whether the initial DSN of a key and an initial sequence number are near their wrap.
+func wrapsSoon(key [8]byte, iss [4]byte) (low uint32, ok bool) {
+	_, idsn := wire.KeyToken(binary.BigEndian.Uint64(key[:]))
+	low = uint32(idsn)
+	return low, -low <= nearMax && -binary.BigEndian.Uint32(iss[:]) <= nearMax
+}

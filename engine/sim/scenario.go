@@ -1,0 +1,236 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"time"
+
+	"tandem/engine/clock"
+	"tandem/engine/mptcp"
+)
+
+// A Scenario is everything that one seed decides before a run begins.
+type Scenario struct {
+	Seed           uint64
+	Paired         bool
+	ManyHomed      bool // unless Paired: the server has an address for each path and announces them
+	Client, Server mptcp.Config
+	NearWrap       bool
+	Routes         []Route
+	Plans          []*Plan
+	Heals          clock.Time
+	Swizzle        bool
+	MayFail        bool // a middlebox or a move may leave a connection no way to go on
+}
+
+// A Route is a path of a scenario.
+type Route struct {
+	V4, V6   bool
+	Backup   bool
+	Forecast Forecast
+	Boxes    []Middlebox
+	NAT      bool
+}
+
+// Draw returns the scenario of a seed: first what there is, then how much of it.
+func Draw(seed uint64) *Scenario {
+	dice := rand.New(rand.NewChaCha8(expand(^seed)))
+	c := &Scenario{Seed: seed, Paired: dice.IntN(2) == 0, NearWrap: dice.IntN(3) == 0}
+	c.ManyHomed = !c.Paired && dice.IntN(3) == 0
+	c.Heals = clock.Time(2+dice.IntN(10)) * clock.Time(time.Second)
+	c.Client, c.Server = drawConfig(dice, c.Paired), drawConfig(dice, c.Paired)
+	spoiled := c.drawPairing(dice)
+	allowed := Fault(faultEnd - 1)
+	if !c.Client.ECN || !c.Server.ECN {
+		allowed &^= Marks
+	}
+	n := 1 + dice.IntN(3)
+	if !c.Paired && dice.IntN(3) == 0 {
+		spoiled = c.drawBoxes(dice, n) || spoiled
+	} else {
+		c.Routes = make([]Route, n)
+	}
+	if spoiled {
+		allowed &^= HandsOver
+	}
+	for i := range c.Routes {
+		r := &c.Routes[i]
+		r.V4, r.V6 = i == 0 || dice.IntN(4) > 0, i == 0 || dice.IntN(3) == 0
+		if !r.V4 && !r.V6 {
+			r.V4 = true
+		}
+		r.Backup = i > 0 && dice.IntN(5) == 0
+		r.Forecast = drawForecast(dice, allowed, c.Heals)
+		c.Swizzle = c.Swizzle || r.Forecast.Faults&Swizzles != 0
+		c.MayFail = c.MayFail || r.Forecast.Faults&HandsOver != 0 && n == 1
+	}
+	c.drawPlans(dice)
+	return c
+}
+
+// drawPairing adds what concerns both ends, and reports whether connections may be tied to one path.
+func (c *Scenario) drawPairing(dice *rand.Rand) (spoiled bool) {
+	if c.Paired {
+		return false
+	}
+	if c.ManyHomed {
+		c.Server.Announce, c.Client.JoinAnnounced = true, true
+	}
+	switch dice.IntN(16) {
+	case 0:
+		c.Client.Plain = true
+	case 1:
+		c.Server.Plain = true
+	case 2:
+		c.Server.RefuseJoins = true
+	case 3:
+		c.Server.NoJoinsHere = true
+	case 4:
+		c.Client.Passive = true
+	default:
+		return false
+	}
+	return true
+}
+
+// drawBoxes puts middleboxes on the routes, and reports whether connections may be tied to one path.
+func (c *Scenario) drawBoxes(dice *rand.Rand, n int) (spoiled bool) {
+	c.Routes = make([]Route, n)
+	for i := range c.Routes {
+		r := &c.Routes[i]
+		if dice.IntN(4) == 0 {
+			r.Boxes = append(r.Boxes, &Shift{Key: dice.Uint64()})
+		}
+		switch dice.IntN(6) {
+		case 0:
+			r.Boxes = append(r.Boxes, &Split{Min: 2 + dice.IntN(1000)})
+		case 1:
+			r.Boxes = append(r.Boxes, &Join{Max: 1500})
+		case 2:
+			r.NAT = !c.ManyHomed
+		case 3:
+			whens := []When{Always, OnSYN, OnSYNACK, OnAnySYN, OnForward, OnBack, AfterSYN}
+			r.Boxes = append(r.Boxes, &Strip{When: whens[dice.IntN(len(whens))], How: How(dice.IntN(4))})
+			spoiled = true
+		case 4:
+			if i == n-1 {
+				r.Boxes = append(r.Boxes, &Alter{Chance: 0.01 + dice.Float64()*0.1, Dice: rand.New(rand.NewPCG(dice.Uint64(), 0))})
+				c.Client.Checksum = true
+				c.MayFail, spoiled = n == 1, true
+			}
+		}
+	}
+	return spoiled
+}
+
+// drawConfig draws how one end behaves.
+func drawConfig(dice *rand.Rand, paired bool) mptcp.Config {
+	one := func(of int) bool { return dice.IntN(of) == 0 }
+	c := mptcp.Config{
+		Paired: paired, Checksum: one(4), Timestamps: one(3), ECN: one(3), Nagle: one(5),
+	}
+	if one(3) {
+		names := []string{"bbr", "cubic", "reno"}
+		if !paired {
+			names = append(names, "lia", "olia", "balia")
+		}
+		c.Control = names[dice.IntN(len(names))]
+	}
+	if one(3) {
+		names := []string{"earliest", "minrtt", "ecf", "blest", "roundrobin", "redundant", "backup"}
+		c.Scheduler = names[dice.IntN(len(names))]
+	}
+	if one(6) {
+		c.Keepalive = time.Duration(1+dice.IntN(20)) * time.Second
+	}
+	c.Limits = Defaults()
+	if one(4) {
+		c.Limits.SendBuffer = 1500 << dice.IntN(8)
+	}
+	if one(4) {
+		c.Limits.RecvBuffer = 1500 << dice.IntN(8)
+	}
+	if one(8) {
+		c.Limits.Buffered = max(c.Limits.SendBuffer, c.Limits.RecvBuffer) * 2
+	}
+	return c
+}
+
+// Defaults are the limits that the zero mptcp.Limits stand for.
+func Defaults() mptcp.Limits {
+	return mptcp.Limits{
+		Connections: 4096, Subflows: 8, HalfOpen: 3, Offers: 512, SendBuffer: 4 << 20, RecvBuffer: 6 << 20,
+		Buffered: 64 << 20, Addresses: 8,
+	}
+}
+
+// drawPlans draws the connections.
+func (c *Scenario) drawPlans(dice *rand.Rand) {
+	n, most := 1+dice.IntN(5), 1<<(6+dice.IntN(14))
+	if dice.IntN(8) == 0 {
+		n, most = 20+dice.IntN(60), 4000
+	}
+	if b := c.least(); b < 16<<10 {
+		most = min(most, 8*b)
+	}
+	size := func() int64 {
+		if dice.IntN(6) == 0 {
+			return 0
+		}
+		return int64(1 + dice.IntN(most))
+	}
+	for i := range n {
+		host := serverAddr(0, dice.IntN(4) == 0)
+		if c.Paired && host.Is4() {
+			host = hub4
+		} else if c.Paired {
+			host = hub6
+		}
+		p := &Plan{
+			Dialled: clock.Time(dice.Int64N(int64(c.Heals) / 2)),
+			Target:  netip.AddrPortFrom(host, uint16(1000+i)),
+			Up:      size(), Down: size(),
+		}
+		if dice.IntN(2) == 0 {
+			p.Manner = Manner(dice.IntN(int(Refused) + 1))
+		}
+		if dice.IntN(3) == 0 {
+			p.AnswerAfter = time.Duration(dice.IntN(3000)) * time.Millisecond
+		}
+		if dice.IntN(6) == 0 {
+			p.Sip, p.Rest = 1+dice.IntN(most), time.Duration(1+dice.IntN(100))*time.Millisecond
+			p.Sip = max(p.Sip, int(max(p.Up, p.Down)/100))
+		}
+		if dice.IntN(3) == 0 {
+			for k := range c.Routes {
+				p.Options.Paths = append(p.Options.Paths, mptcp.PathID(k))
+			}
+		}
+		c.Plans = append(c.Plans, p)
+	}
+}
+
+// least is the smallest buffer of the scenario.
+func (c *Scenario) least() int {
+	a, b := &c.Client.Limits, &c.Server.Limits
+	return min(a.SendBuffer, a.RecvBuffer, b.SendBuffer, b.RecvBuffer)
+}
+
+func (c *Scenario) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d: paired %v, many-homed %v, near wrap %v, swizzle %v, may fail %v, heals %v\n", c.Seed, c.Paired, c.ManyHomed, c.NearWrap, c.Swizzle, c.MayFail, time.Duration(c.Heals))
+	fmt.Fprintf(&b, "client %+v\nserver %+v\n", c.Client, c.Server)
+	for i := range c.Routes {
+		r := &c.Routes[i]
+		fmt.Fprintf(&b, "path%d v4 %v v6 %v backup %v NAT %v: %v\n", i, r.V4, r.V6, r.Backup, r.NAT, r.Forecast)
+		for _, box := range r.Boxes {
+			fmt.Fprintf(&b, "  %T %+v\n", box, box)
+		}
+	}
+	for _, p := range c.Plans {
+		fmt.Fprintf(&b, "%+v\n", *p)
+	}
+	return b.String()
+}

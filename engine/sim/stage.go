@@ -1,0 +1,212 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"tandem/engine/clock"
+	"tandem/engine/mptcp"
+)
+
+// Whom a client asks for when both ends are tandem: an address that is neither end's.
+var (
+	hub4 = netip.AddrFrom4([4]byte{192, 0, 2, 1})
+	hub6 = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 15: 1})
+)
+
+// clientAddr is the client's address on a path after it moved so often, serverAddr the server's.
+func clientAddr(path, moves int, six bool) netip.Addr { return address(path, byte(2+moves), six) }
+func serverAddr(path int, six bool) netip.Addr        { return address(path, 1, six) }
+
+func address(path int, last byte, six bool) netip.Addr {
+	if six {
+		return netip.AddrFrom16([16]byte{0: 0xfd, 5: byte(path), 15: last})
+	}
+	return netip.AddrFrom4([4]byte{10, byte(path), 0, last})
+}
+
+// A Stage is a world in which a scenario plays: a client and a server with a bond each.
+type Stage struct {
+	*World
+	Scenario       *Scenario
+	Client, Server *User
+	Trace          *Trace
+	Paths          []*Path
+
+	looked clock.Time // when finished last looked
+}
+
+// NewStage builds the world of a scenario. A scenario can be played once, for middleboxes remember.
+func NewStage(c *Scenario) *Stage {
+	w := NewWorld(c.Seed)
+	s := &Stage{World: w, Scenario: c, Trace: NewTrace()}
+	w.Tap(s.Trace)
+	w.Tap(NewJudge())
+	client, server := c.Client, c.Server
+	client.Strict, server.Strict = true, true
+	client.Entropy, server.Entropy = Entropy(c.Seed<<1, c.NearWrap), Entropy(c.Seed<<1|1, c.NearWrap)
+	s.Client, s.Server = newEnd(w, "client", client), newEnd(w, "server", server)
+	s.Server.Strict = c.Paired
+	s.Server.bond.Listen(0)
+	for i := range c.Routes {
+		s.lay(i)
+	}
+	var forecasts []Forecast
+	for i, p := range s.Paths {
+		r := &c.Routes[i]
+		r.Forecast.Begin(p)
+		forecasts = append(forecasts, r.Forecast)
+		if r.Forecast.Faults&HandsOver != 0 {
+			s.moves(i, r.Forecast.between(w.Dice))
+		}
+	}
+	if c.Swizzle {
+		swizzle(w, s.Paths, forecasts)
+	}
+	for _, p := range c.Plans {
+		s.Client.Dial(p)
+		s.Server.Answer(p)
+	}
+	return s
+}
+
+func newEnd(w *World, name string, cfg mptcp.Config) *User {
+	bond := mptcp.NewBond(cfg)
+	u := NewUser(w.NewHost(name, bond), bond)
+	u.host.Use(&Warden{User: u, Limits: cfg.Limits})
+	return u
+}
+
+// lay makes the i-th path and tells both bonds of it.
+func (s *Stage) lay(i int) {
+	c, r := s.Scenario, &s.Scenario.Routes[i]
+	far := mptcp.PathID(0)
+	if c.Paired || c.ManyHomed {
+		far = mptcp.PathID(i)
+	}
+	p := s.NewPath(fmt.Sprintf("path%d", i), s.Client.host, mptcp.PathID(i), s.Server.host, far, Conditions{}, Conditions{})
+	p.Boxes = r.Boxes
+	if r.NAT {
+		p.Boxes = append(p.Boxes, &NAT{Outside: address(i, 200, false)}, &NAT{Outside: address(i, 200, true)})
+		p.Names = append(p.Names, address(i, 200, false), address(i, 200, true))
+	}
+	s.Paths = append(s.Paths, p)
+	s.Client.bond.Attach(s.Now(), mptcp.PathID(i), s.attachment(i, 0))
+	if i == 0 || far != 0 {
+		s.Server.bond.Attach(s.Now(), far, mptcp.PathConfig{
+			Local4: serverAddr(i, false), Local6: serverAddr(i, true), Peer4: clientAddr(i, 0, false), Peer6: clientAddr(i, 0, true),
+		})
+	}
+}
+
+// attachment is what the client's bond is told of a path after it moved so often.
+func (s *Stage) attachment(i, moves int) mptcp.PathConfig {
+	c, r, p := s.Scenario, &s.Scenario.Routes[i], s.Paths[i]
+	cfg := mptcp.PathConfig{Backup: r.Backup}
+	if c.Paired {
+		cfg.Peer4, cfg.Peer6 = serverAddr(i, false), serverAddr(i, true)
+	}
+	if r.V4 {
+		cfg.Local4 = clientAddr(i, moves, false)
+	}
+	if r.V6 {
+		cfg.Local6 = clientAddr(i, moves, true)
+	}
+	p.Names = append(p.Names, clientAddr(i, moves, false), clientAddr(i, moves, true))
+	if c.ManyHomed {
+		cfg.Reaches = []netip.Prefix{netip.PrefixFrom(serverAddr(i, false), 24), netip.PrefixFrom(serverAddr(i, true), 64)}
+	}
+	return cfg
+}
+
+// moves has the client lose the address of a path, and get another one a little later. When the
+// bonds are paired a path is its addresses, so that they stay.
+func (s *Stage) moves(i int, at clock.Time) {
+	id, gone := mptcp.PathID(i), time.Duration(s.Dice.IntN(1500))*time.Millisecond
+	s.At(at, func(now clock.Time) {
+		s.Client.bond.Detach(now, id)
+		s.Client.host.Wake()
+	})
+	s.At(at.Add(gone), func(now clock.Time) {
+		moves := 1
+		if s.Scenario.Paired {
+			moves = 0
+		}
+		s.Client.bond.Attach(now, id, s.attachment(i, moves))
+		s.Client.host.Wake()
+	})
+}
+
+// patience is how long after healing everything must be over.
+const patience = 120 * time.Second
+
+// Play runs the scenario: first with faults, when only safety counts, then without, when all that was
+// planned must happen within a bound.
+func (s *Stage) Play() error {
+	if err := s.Run(s.Scenario.Heals); err != nil {
+		return err
+	}
+	until := s.Scenario.Heals.Add(patience + s.work())
+	if err := s.RunUntil(until, s.looksFinished); err != nil {
+		return err
+	}
+	if s.Scenario.MayFail || s.finished() {
+		return nil
+	}
+	return fmt.Errorf("not done at %v\nclient %v\nserver %v", time.Duration(s.Now()), s.Client.Streams, s.Server.Streams)
+}
+
+// work is how long the plans take on the slowest path in the smallest window.
+func (s *Stage) work() time.Duration {
+	octets, rate, delay := int64(0), int64(1)<<40, time.Duration(0)
+	var rests time.Duration
+	for _, p := range s.Scenario.Plans {
+		octets += p.Up + p.Down
+		if p.Sip > 0 {
+			rests += time.Duration((p.Up+p.Down)/int64(p.Sip)+2) * p.Rest
+		}
+	}
+	for i := range s.Scenario.Routes {
+		fair := &s.Scenario.Routes[i].Forecast.Fair
+		rate, delay = min(rate, fair.Rate), max(delay, fair.Delay)
+	}
+	turns := octets/int64(min(s.Scenario.least(), 1<<20)) + 1
+	return time.Duration(octets*10/rate)*time.Second + time.Duration(turns)*2*(2*delay+250*time.Millisecond) + rests
+}
+
+// looksFinished is finished, asked seldom enough to cost nothing.
+func (s *Stage) looksFinished() bool {
+	if s.Now() < s.looked.Add(10*time.Millisecond) {
+		return false
+	}
+	s.looked = s.Now()
+	return s.finished()
+}
+
+// finished reports whether every plan was carried out at both ends.
+func (s *Stage) finished() bool {
+	if len(s.Client.dials) > 0 {
+		return false
+	}
+	served := map[*Plan]bool{}
+	for _, t := range s.Server.Streams {
+		served[t.Plan] = served[t.Plan] || t.finished()
+	}
+	for _, t := range s.Client.Streams {
+		if !t.finished() || !t.Plan.violent() && !served[t.Plan] {
+			return false
+		}
+	}
+	return true
+}
+
+// Tell writes a story and a capture of the run to come.
+func (s *Stage) Tell(story, capture io.Writer) error {
+	fmt.Fprintln(story, s.Scenario)
+	s.Tap(NewStory(story))
+	c, err := NewCapture(capture, s.Client.host)
+	s.Tap(c)
+	return err
+}

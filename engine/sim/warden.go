@@ -1,0 +1,50 @@
+package sim
+
+import (
+	"tandem/engine/clock"
+	"tandem/engine/mptcp"
+)
+
+// A Warden is an Application that uses nothing: it looks now and then whether a host's bond keeps to
+// its limits.
+type Warden struct {
+	User   *User
+	Limits mptcp.Limits // all that matter set
+	last   clock.Time
+}
+
+// wardenEvery is how often a warden looks.
+const wardenEvery = clock.Time(10_000_000)
+
+// Turn: see Application.
+func (g *Warden) Turn(now clock.Time) bool {
+	if now < g.last+wardenEvery {
+		return false
+	}
+	g.last = now
+	w, name := g.User.host.World, g.User.host.Name
+	all := 0
+	for _, s := range g.User.Streams {
+		if s.Conn == nil || s.Over {
+			continue
+		}
+		info := s.Conn.Info(now)
+		all += info.SendQueue + info.RecvQueue
+		if info.SendQueue > g.Limits.SendBuffer {
+			w.Fail("%s: %v keeps %d octets to send, %d are allowed", name, s, info.SendQueue, g.Limits.SendBuffer)
+		}
+		if info.RecvQueue > g.Limits.RecvBuffer {
+			w.Fail("%s: %v keeps %d octets received, %d are allowed", name, s, info.RecvQueue, g.Limits.RecvBuffer)
+		}
+		if n := len(info.Subflows); n > g.Limits.Subflows {
+			w.Fail("%s: %v has %d subflows, %d are allowed", name, s, n, g.Limits.Subflows)
+		}
+	}
+	if all > g.Limits.Buffered {
+		w.Fail("%s keeps %d octets, %d are allowed", name, all, g.Limits.Buffered)
+	}
+	return false
+}
+
+// Next: see Application.
+func (g *Warden) Next() clock.Time { return clock.Never }

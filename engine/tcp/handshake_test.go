@@ -1,0 +1,234 @@
+package tcp
+
+import (
+	"testing"
+	"time"
+
+	"tandem/engine/wire"
+)
+
+const usualSyn = "S 0 win 65535 <mss 1400,sackOK,ws 8>"
+
+// RFC 9293 3.5, figure 6.
+func TestActiveOpen(t *testing.T) {
+	s := newScript(t, nil)
+	s.want(usualSyn)
+	s.want()
+	s.advance(80 * ms)
+	s.recv("S. 0 ack 1 win 1000 <mss 1000,sackOK,ws 7>")
+	s.wantState(Established, nil)
+	s.want(". 1 ack 1 win 4096")
+	if smooth, _, _ := s.path.RTT(); smooth != 80*ms {
+		t.Errorf("round trip %v, want 80ms", smooth)
+	}
+	if s.sub.MSS() != 1000 {
+		t.Errorf("MSS %d, want 1000", s.sub.MSS())
+	}
+	if n := s.sub.Room(s.now); n != 1000 {
+		t.Errorf("room %d, want 1000: the window of a SYN is not scaled (RFC 7323 2.2)", n)
+	}
+}
+
+// A listener says nothing before it is answered for, and repeats its SYN/ACK for a repeated SYN.
+func TestPassiveOpen(t *testing.T) {
+	s := listening(t, "S 0 win 1000 <mss 1200,sackOK,ws 2>", nil)
+	s.want()
+	s.recv("S 0 win 1000 <mss 1200,sackOK,ws 2>")
+	s.recv(". 1:101 ack 1 win 1000")
+	s.advance(10 * second)
+	s.want()
+	s.sub.Answer(s.now)
+	s.want("S. 0 ack 1 win 65535 <mss 1400,sackOK,ws 8>")
+	s.recv("S 0 win 1000 <mss 1200,sackOK,ws 2>")
+	s.want("S. 0 ack 1 win 65535 <mss 1400,sackOK,ws 8>")
+	s.recv(". 1:101 ack 1 win 500")
+	s.wantState(Established, nil)
+	s.wantGot(100)
+	if n := s.sub.Room(s.now); n != 2000 {
+		t.Errorf("room %d, want 500<<2", n)
+	}
+}
+
+// RFC 9293 3.5, figure 7.
+func TestSimultaneousOpen(t *testing.T) {
+	s := newScript(t, nil)
+	s.want(usualSyn)
+	s.recv("S 0 win 1000 <mss 1400,sackOK,ws 8>")
+	s.wantState(SynReceived, nil)
+	s.want("S. 0 ack 1 win 65535 <mss 1400,sackOK,ws 8>")
+	s.recv("S. 0 ack 1 win 1000 <mss 1400,sackOK,ws 8>")
+	s.wantState(Established, nil)
+	s.want(". 1 ack 1")
+}
+
+// RFC 6298 5.5 to 5.7, with 1 s while the path is unknown.
+func TestSynIsRepeatedAndGivenUp(t *testing.T) {
+	s := newScript(t, func(c *Config) { c.SynRetries = 3; c.Timestamps = true })
+	first := s.transmit()[0]
+	for _, wait := range []int{1, 2, 4} {
+		s.advance(time.Duration(wait)*second - ms)
+		s.want()
+		s.advance(ms)
+		s.want(first)
+	}
+	s.advance(8 * second)
+	s.wantState(Closed, ErrTimeout)
+	s.want()
+}
+
+// RFC 9293 3.10.7.3.
+func TestSynSent(t *testing.T) {
+	for _, c := range []struct {
+		name, line string
+		answer     []string
+		state      State
+		err        error
+	}{
+		{"refused", "R. 0 ack 1", nil, Closed, ErrRefused},
+		{"reset without ACK", "R 0", nil, SynSent, nil},
+		{"reset with a wrong ACK", "R. 0 ack 2", nil, SynSent, nil},
+		{"wrong ACK", "S. 0 ack 2", []string{"R 2 win 0"}, SynSent, nil},
+		{"ACK of an old connection", ". 300 ack 100", []string{"R 100 win 0"}, SynSent, nil},
+		{"nothing", ". 0 ack 1", nil, SynSent, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newScript(t, nil)
+			s.want(usualSyn)
+			s.recv(c.line)
+			s.want(c.answer...)
+			s.wantState(c.state, c.err)
+		})
+	}
+}
+
+func TestResetBeforeAnswer(t *testing.T) {
+	s := listening(t, "S 0", nil)
+	s.recv("R 5")
+	s.wantState(SynReceived, nil)
+	s.recv("R 1")
+	s.wantState(Closed, ErrReset)
+	s.want()
+}
+
+// A refused offer looks like a closed port (RFC 9293 3.10.7.1).
+func TestRefusal(t *testing.T) {
+	s := listening(t, "S 0:30", nil)
+	s.sub.Reset(s.now)
+	s.wantState(Closed, ErrAborted)
+	s.want("R. zero ack 31 win 0")
+	s.want()
+}
+
+// RFC 9293 3.10.7.4: a wrong ACK in SYN-RECEIVED is answered with an RST.
+func TestThirdAckMustFit(t *testing.T) {
+	s := listening(t, "S 0", nil)
+	s.sub.Answer(s.now)
+	s.transmit()
+	s.recv(". 1 ack 2")
+	s.want("R 2 win 0")
+	s.wantState(SynReceived, nil)
+	s.recv(". 1 ack 1")
+	s.wantState(Established, nil)
+}
+
+func TestNegotiation(t *testing.T) {
+	for _, c := range []struct {
+		name, syn, answer string
+		config            func(*Config)
+	}{
+		{"nothing", "S 0", "S. 0 ack 1 win 65535 <mss 1400>", nil},
+		{"all", "S 0 <mss 99,sackOK,ws 3,ts 7:0>", "S. 0 ack 1 win 65535 <mss 1400,sackOK,ws 8,ts 1000:7>", func(c *Config) { c.Timestamps = true }},
+		{"no timestamps here", "S 0 <ts 7:0>", "S. 0 ack 1 win 65535 <mss 1400>", nil},
+		{"no SACK here", "S 0 <sackOK,ws 1>", "S. 0 ack 1 win 65535 <mss 1400,ws 14>", func(c *Config) { c.NoSACK = true; c.WindowScale = 99 }},
+		{"small segments", "S 0", "S. 0 ack 1 win 65535 <mss 500>", func(c *Config) { c.MaxMSS = 500 }},
+		{"ECN", "SEW 0", "SE. 0 ack 1 win 65535 <mss 1400>", func(c *Config) { c.ECN = true }},
+		{"ECN of a host that reflects", "SE 0", "S. 0 ack 1 win 65535 <mss 1400>", func(c *Config) { c.ECN = true }},
+		{"no ECN here", "SEW 0", "S. 0 ack 1 win 65535 <mss 1400>", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := listening(t, c.syn, c.config)
+			s.sub.Answer(s.now)
+			s.want(c.answer)
+		})
+	}
+}
+
+// RFC 7413 4.2.1: octets pushed before the SYN ride in it; what was not taken goes again.
+func TestEarlyData(t *testing.T) {
+	for _, c := range []struct {
+		answer string
+		early  int
+		then   []string
+	}{
+		{"S. 0 ack 301 <mss 1400,sackOK>", 300, []string{". 301 ack 1"}},
+		{"S. 0 ack 1 <mss 1400,sackOK>", 0, []string{". 1:301 ack 1"}},
+		{"S. 0 ack 101 <mss 1400,sackOK>", 100, []string{". 101:301 ack 1"}},
+	} {
+		s := newScript(t, func(c *Config) { c.Early = true })
+		s.push(300)
+		s.want("S 0:300 win 65535 <mss 1400,sackOK,ws 8>")
+		s.advance(second)
+		s.want("S 0:300 win 65535 <mss 1400,sackOK,ws 8>")
+		s.recv(c.answer)
+		s.want(c.then...)
+		if s.sub.Early() != c.early || s.acked != uint64(c.early) {
+			t.Errorf("early %d, acknowledged %d, want %d", s.sub.Early(), s.acked, c.early)
+		}
+		s.recv(". 1 ack 301")
+		if s.acked != 300 || s.path.Inflight() != 0 {
+			t.Errorf("acknowledged %d, %d in flight", s.acked, s.path.Inflight())
+		}
+	}
+}
+
+func TestEarlyDataIsCutToFit(t *testing.T) {
+	s := newScript(t, func(c *Config) { c.Early = true })
+	s.push(2000)
+	s.want("S 0:1388 win 65535 <mss 1400,sackOK,ws 8>")
+	s.recv("S. 0 ack 1389 <mss 1400,sackOK>")
+	s.want("P. 1389:2001 ack 1")
+}
+
+// RFC 7413 4.2.2: the SYN's octets are delivered once, and data may leave before the third ACK.
+func TestEarlyDataArrives(t *testing.T) {
+	s := listening(t, "S 0:300 <mss 1400,sackOK>", func(c *Config) { c.Early = true })
+	s.wantGot(300)
+	s.recv("S 0:300 <mss 1400,sackOK>")
+	s.sub.Answer(s.now)
+	s.want("S. 0 ack 301 win 65535 <mss 1400,sackOK>")
+	s.push(100)
+	s.want("P. 1:101 ack 301")
+	s.recv(". 301:401 ack 101")
+	s.wantState(Established, nil)
+	s.wantGot(400)
+	if s.acked != 100 || s.sub.Early() != 300 {
+		t.Errorf("acknowledged %d, early %d", s.acked, s.sub.Early())
+	}
+}
+
+// RFC 7413 4.1.
+func TestCookie(t *testing.T) {
+	s := newScript(t, func(c *Config) { c.AskCookie = true })
+	s.want("S 0 win 65535 <mss 1400,sackOK,ws 8,tfo >")
+	s.recv("S. 0 ack 1 <mss 1400,tfo 0102030405060708>")
+	cookie, ok := s.sub.FastOpen()
+	if !ok || cookie.Len != 8 || cookie.Cookie[7] != 8 {
+		t.Fatalf("cookie %v %v", cookie, ok)
+	}
+	s = newScript(t, func(c *Config) { c.Early = true; c.Cookie = cookie })
+	s.push(10)
+	s.want("S 0:10 win 65535 <mss 1400,sackOK,ws 8,tfo 0102030405060708>")
+}
+
+// Signals hears of the SYN/ACK before the state changes, and may end the subflow.
+func TestSignalsMayRefuse(t *testing.T) {
+	s := newScript(t, nil)
+	s.want(usualSyn)
+	s.signals = func(seg *wire.Segment) bool {
+		s.sub.Reset(s.now)
+		return false
+	}
+	s.recv("S. 0 ack 1 <mss 1400>")
+	s.wantState(Closed, ErrAborted)
+	s.want()
+}

@@ -1,0 +1,75 @@
+package tcp
+
+import (
+	"tandem/engine/clock"
+	"tandem/engine/wire"
+)
+
+const (
+	tcpLen = 20
+	ip4Len = 20
+	ip6Len = 40
+)
+
+// headers is the length of the headers of IP and TCP without options.
+func (s *Subflow) headers() int {
+	if s.cfg.Remote.Addr().Is4() {
+		return ip4Len + tcpLen
+	}
+	return ip6Len + tcpLen
+}
+
+// announcedMSS is what the peer may send: options do not count (RFC 6691 2).
+func (s *Subflow) announcedMSS() uint16 {
+	mss := min(s.path.MTU()-s.headers(), 0xffff)
+	if s.cfg.MaxMSS > 0 {
+		mss = min(mss, s.cfg.MaxMSS)
+	}
+	return uint16(mss)
+}
+
+// packetMax is the largest packet that may be sent: what path and peer take (RFC 9293 3.7.1).
+func (s *Subflow) packetMax() int {
+	mss := s.snd.mss
+	if mss == 0 {
+		mss = 0xffff // the peer has not said yet
+	}
+	if s.cfg.MaxMSS > 0 {
+		mss = min(mss, s.cfg.MaxMSS)
+	}
+	return min(s.path.MTU(), s.headers()+mss)
+}
+
+// MSS returns the payload octets that fit a segment with the usual options.
+func (s *Subflow) MSS() int {
+	options := s.snd.options
+	if options == 0 && s.cfg.Timestamps {
+		options = (wire.TimestampsLen + 3) &^ 3
+	}
+	return max(1, s.packetMax()-s.headers()-options)
+}
+
+// probeSize is the size of a packet that path MTU discovery wants tried, if one can be built now from n
+// octets in a buffer (RFC 4821 7.2, RFC 8899 5.2); else 0.
+func (s *Subflow) probeSize(now clock.Time, n, buffer int) int {
+	if n < buffer {
+		return 0 // might not fill it: the path names a size only once
+	}
+	size := s.path.Probe(now)
+	if size > buffer || size-s.headers() > s.snd.mss || s.cfg.MaxMSS > 0 && size-s.headers() > s.cfg.MaxMSS {
+		s.path.Probed(now, size, false)
+		return 0
+	}
+	return size
+}
+
+// blackHoleTimeouts is how many timeouts in a row of a full segment raise the suspicion.
+const blackHoleTimeouts = 3
+
+// suspectMTU tells the path when full packets seem to vanish (RFC 8899 4.3).
+func (s *Subflow) suspectMTU(now clock.Time) {
+	f := &s.snd.flight
+	if r := f.get(f.head); s.loss.fired >= blackHoleTimeouts && int(r.n) >= s.MSS() {
+		s.path.Blackhole(now)
+	}
+}

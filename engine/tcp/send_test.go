@@ -1,0 +1,247 @@
+package tcp
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"tandem/engine/wire"
+)
+
+// Chunks are cut into full segments; no segment holds pieces of two.
+func TestSegmentation(t *testing.T) {
+	s := established(t, "", nil)
+	var parts []Part
+	s.compose = func(_ *wire.Segment, p Part, _ int) { parts = append(parts, p) }
+	s.push(3000)
+	s.push(100)
+	s.want(". 1:1401 ack 1", ". 1401:2801 ack 1", ". 2801:3001 ack 1", "P. 3001:3101 ack 1")
+	first := Chunk{0, base, 3000}
+	want := []Part{{0, base, 1400, first, false}, {1400, base + 1400, 1400, first, false},
+		{2800, base + 2800, 200, first, false}, {3000, base + 3000, 100, Chunk{3000, base + 3000, 100}, false}}
+	if fmt.Sprint(parts) != fmt.Sprint(want) {
+		t.Errorf("parts\n got %v\nwant %v", parts, want)
+	}
+	if s.sub.Outstanding() != 3100 || s.sub.Queued() != 0 {
+		t.Errorf("outstanding %d, queued %d", s.sub.Outstanding(), s.sub.Queued())
+	}
+}
+
+// RFC 9293 3.7.1: options, the owner's too, take their room from the payload.
+func TestOptionsShortenSegments(t *testing.T) {
+	s := established(t, "<mss 1400,sackOK,ts 1:1>", func(c *Config) { c.Timestamps = true })
+	if s.sub.MSS() != 1388 {
+		t.Errorf("MSS %d, want 1388", s.sub.MSS())
+	}
+	s.compose = func(seg *wire.Segment, p Part, room int) {
+		if room != 30 {
+			t.Errorf("room %d, want 30", room)
+		}
+		if p.Len == 1388 && p.Off == 0 {
+			seg.Options.Has |= wire.HasDSS
+			seg.Options.DSS = wire.DSS{HasMap: true, HasAck: true, Map64: true}
+		}
+	}
+	s.push(2800)
+	s.want(". 1:1369 ack 1", ". 1369:2757 ack 1", "P. 2757:2801 ack 1")
+}
+
+// A peer may want segments of any size.
+func TestTinySegments(t *testing.T) {
+	s := established(t, "<mss 1,ts 1:1>", func(c *Config) { c.Timestamps = true })
+	s.push(3)
+	s.want(". 1:2 ack 1", ". 2:3 ack 1", "P. 3:4 ack 1")
+}
+
+// RFC 9293 3.8.6.2.1: a small part of more waits for the window, except after the override timeout.
+func TestSillyWindow(t *testing.T) {
+	s := established(t, "", nil)
+	s.recv(". 1 ack 1 win 3000")
+	s.push(5000)
+	s.want(". 1:1401 ack 1", ". 1401:2801 ack 1")
+	s.advance(100 * ms)
+	s.recv(". 1 ack 2801 win 200")
+	s.want()
+	s.advance(s.path.RTO() - 1)
+	s.want()
+	s.advance(1)
+	s.want(". 2801:3001 ack 1")
+	s.recv(". 1 ack 3001 win 1400")
+	s.want(". 3001:4401 ack 1")
+}
+
+// RFC 9293 3.8.6.1: a closed window is probed at growing intervals for as long as the peer answers.
+func TestZeroWindow(t *testing.T) {
+	s := established(t, "", func(c *Config) { c.Retries = 5 })
+	s.recv(". 1 ack 1 win 0")
+	s.push(100)
+	s.want()
+	wait := s.path.RTO()
+	for range 10 {
+		s.advance(wait - 1)
+		s.want()
+		s.advance(1)
+		s.want(". 0 ack 1")
+		s.recv(". 1 ack 1 win 0")
+		s.want()
+		wait = min(2*wait, time.Minute)
+	}
+	s.recv(". 1 ack 1 win 50000")
+	s.want("P. 1:101 ack 1")
+	s.recv(". 1 ack 101 win 0")
+	s.push(100)
+	s.want()
+	for range 5 {
+		s.advance(time.Minute)
+		s.want(". 100 ack 1")
+	}
+	s.advance(time.Minute)
+	s.wantState(Closed, ErrTimeout)
+}
+
+// RFC 9293 3.10.7.4: only newer segments change the window (SND.WL1, SND.WL2).
+func TestOldSegmentsDoNotChangeTheWindow(t *testing.T) {
+	s := established(t, "", nil)
+	s.recv(". 101:201 ack 1 win 5000")
+	s.recv(". 1:101 ack 1 win 10")
+	if n := s.sub.Room(s.now); n != 5000 {
+		t.Errorf("room %d, want 5000", n)
+	}
+}
+
+// The path's window bounds what leaves, in packets.
+func TestPathRoom(t *testing.T) {
+	s := established(t, "", nil)
+	s.control.window = 2 * 1440
+	if n := s.sub.Room(s.now); n != 2800 {
+		t.Errorf("room %d, want 2800", n)
+	}
+	s.push(7000)
+	s.want(". 1:1401 ack 1", ". 1401:2801 ack 1")
+	s.want()
+	s.recv(". 1 ack 1401")
+	s.want(". 2801:4201 ack 1")
+	if s.path.Inflight() != 2880 || s.sub.Queued() != 2800 {
+		t.Errorf("in flight %d, queued %d", s.path.Inflight(), s.sub.Queued())
+	}
+}
+
+// With nothing in flight a packet may leave, or none would ever be acknowledged.
+func TestClosedPathLetsOneLeave(t *testing.T) {
+	s := established(t, "", nil)
+	s.control.window = 0
+	s.push(2000)
+	s.want(". 1:1401 ack 1")
+}
+
+// RFC 9293 3.8.4.
+func TestKeepalive(t *testing.T) {
+	s := established(t, "", func(c *Config) { c.Keepalive = 100 * second })
+	s.advance(100*second - 1)
+	s.want()
+	s.advance(1)
+	s.want(". 0 ack 1")
+	s.recv(". 1 ack 1")
+	s.advance(100*second - 1)
+	s.want()
+	s.advance(1)
+	for range keepaliveProbes - 1 {
+		s.want(". 0 ack 1")
+		s.advance(keepaliveInterval)
+	}
+	s.want(". 0 ack 1")
+	s.advance(keepaliveInterval)
+	s.wantState(Closed, ErrTimeout)
+}
+
+// A keepalive of the peer is answered.
+func TestKeepaliveIsAnswered(t *testing.T) {
+	s := established(t, "", nil)
+	s.recv(". 0 ack 1")
+	s.want(". 1 ack 1")
+	s.sub.Probe()
+	s.want(". 0 ack 1")
+}
+
+func TestUnacked(t *testing.T) {
+	s := established(t, "", nil)
+	s.push(4200)
+	sentAt := s.now
+	s.transmit()
+	s.advance(ms)
+	s.recv(". 1 ack 701 <sack 1401:2801>")
+	var got []string
+	for p := range s.sub.Unacked {
+		got = append(got, fmt.Sprintf("%d+%d", p.Off, p.Len))
+	}
+	if fmt.Sprint(got) != "[700+700 2800+1400]" || s.sub.Outstanding() != 2100 || s.sub.OldestSentAt() != sentAt {
+		t.Errorf("unacknowledged %v, outstanding %d, since %v", got, s.sub.Outstanding(), s.sub.OldestSentAt())
+	}
+}
+
+// RFC 3168 6.1.2, 6.1.3: CE is echoed until CWR comes; an echo counts once a window and is answered with CWR.
+func TestECN(t *testing.T) {
+	s := newScript(t, func(c *Config) { c.ECN = true })
+	s.want("SEW 0 win 65535 <mss 1400,sackOK,ws 8>")
+	s.recv("SE. 0 ack 1 <mss 1400,sackOK>")
+	s.want(". 1 ack 1")
+	s.sub.ack.quick = 0
+	s.recv(". 1:101 ack 1 ce")
+	s.want("E. 1 ack 101")
+	s.push(2800)
+	s.want("E. 1:1401 ack 101 ect0", "PE. 1401:2801 ack 101 ect0")
+	s.recv("W. 101:301 ack 1")
+	s.push(1400)
+	s.want("P. 2801:4201 ack 301 ect0")
+	s.recv("E. 301 ack 1401")
+	s.push(100)
+	s.want("PW. 4201:4301 ack 301 ect0")
+	s.recv("E. 301 ack 2801")
+	s.push(100)
+	s.want("P. 4301:4401 ack 301 ect0")
+	s.recv(". 301 ack 2801 <sack 4201:4401>")
+	s.advance(second)
+	s.transmit()
+}
+
+// RFC 4821 7.2, RFC 8899: a probe is data; its loss is no congestion and goes again in pieces that pass.
+func TestProbeOfMTU(t *testing.T) {
+	s := established(t, "<mss 1460,sackOK>", nil)
+	s.buf = make([]byte, 1500)
+	s.path.SearchMTU(1500)
+	s.push(4380)
+	s.want(". 1:1461 ack 1", ". 1461:2861 ack 1", ". 2861:4261 ack 1", "P. 4261:4381 ack 1")
+	s.advance(100 * ms)
+	s.recv(". 1 ack 1 <sack 1461:4381>")
+	s.want(". 1:1401 ack 1", ". 1401:1461 ack 1")
+	if s.sub.loss.active {
+		t.Error("a lost probe began a recovery")
+	}
+	s.recv(". 1 ack 4381")
+	if s.path.MTU() != 1440 || s.path.Inflight() != 0 {
+		t.Errorf("MTU %d, in flight %d", s.path.MTU(), s.path.Inflight())
+	}
+	s.push(4380)
+	s.want(". 4381:5841 ack 1", ". 5841:7241 ack 1", ". 7241:8641 ack 1", "P. 8641:8761 ack 1")
+	s.recv(". 1 ack 8761")
+	if s.path.MTU() != 1500 {
+		t.Errorf("MTU %d, want 1500", s.path.MTU())
+	}
+}
+
+// RFC 8899 4.3: when full segments time out again and again, smaller ones are tried.
+func TestBlackHole(t *testing.T) {
+	s := established(t, "", nil)
+	s.push(1400)
+	s.want("P. 1:1401 ack 1")
+	for range 3 { // the tail loss probe and two timeouts
+		s.advance(10 * second)
+		s.want(". 1:1401 ack 1")
+	}
+	s.advance(10 * second)
+	s.want(". 1:1241 ack 1", ". 1241:1401 ack 1")
+	s.recv(". 1 ack 1401")
+	if s.path.Inflight() != 0 {
+		t.Errorf("in flight %d", s.path.Inflight())
+	}
+}
