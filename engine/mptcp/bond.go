@@ -23,9 +23,10 @@ type Bond struct {
 	lastPort uint16
 	pool     pool
 	timers   timers
-	ready    queue // has something to transmit, as far as is known
-	blocked  queue // Paired: waits for room on a path
-	changed  queue // waits for Next
+	ready    queue      // has something to transmit, as far as is known
+	blocked  queue      // Paired: waits for room on a path
+	wakeAt   clock.Time // when pacing lets a blocked connection go on
+	changed  queue      // waits for Next
 	strays   strays
 	counters Counters
 	seg      wire.Segment // the packet in hand
@@ -79,6 +80,7 @@ func NewBond(cfg Config) *Bond {
 		tokens: make(map[uint32]*Conn),
 		ports:  make(map[uint16]bool),
 	}
+	b.wakeAt = clock.Never
 	b.offers.init()
 	b.ready.id, b.blocked.id, b.changed.id = inReady, inBlocked, inChanged
 	b.lastPort = uint16(b.random32())

@@ -47,8 +47,9 @@ type Conn struct {
 	signal   signalState
 	late     lateness
 	offer    offerState
-	turn     int  // octets sent since it became this connection's turn
-	gone     bool // removed from the bond
+	wakeAt   clock.Time // unless Paired: when pacing lets a subflow go on
+	turn     int        // octets sent since it became this connection's turn
+	gone     bool       // removed from the bond
 	subflows []*subflow
 	next     int // which subflow's turn it is to transmit
 	sched    schedule.Scheduler
@@ -83,7 +84,7 @@ type identity struct {
 }
 
 func (b *Bond) newConn(source, target netip.AddrPort, client bool) *Conn {
-	c := &Conn{b: b, source: source, target: target, client: client, phase: opening}
+	c := &Conn{b: b, source: source, target: target, client: client, phase: opening, wakeAt: clock.Never}
 	c.in.pool, c.out.pool = &b.pool, &b.pool
 	c.out.limit.Store(sendStart)
 	c.id.alone = true
@@ -225,14 +226,7 @@ func (c *Conn) deadline() clock.Time {
 	for _, f := range c.subflows {
 		at = min(at, f.deadline())
 	}
-	if !c.b.cfg.Paired && c.pushable() {
-		for _, f := range c.subflows {
-			if f.canCarry() && f.state.Inflight() < f.state.Window() {
-				at = min(at, f.state.NextSend())
-			}
-		}
-	}
-	return at
+	return min(at, c.wakeAt)
 }
 
 // advance does what has fallen due.

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"tandem/engine/clock"
+	"tandem/engine/path"
 	"tandem/engine/tcp"
 	"tandem/engine/wire"
 )
@@ -98,15 +99,16 @@ func (b *Bond) Advance(now clock.Time) {
 
 // Deadline is for Machine.
 func (b *Bond) Deadline() clock.Time {
-	at := b.timers.deadline()
-	if b.blocked.size > 0 {
-		for _, p := range b.paths {
-			if p.state.Inflight() < p.state.Window() {
-				at = min(at, p.state.NextSend())
-			}
-		}
+	return min(b.timers.deadline(), b.wakeAt)
+}
+
+// resume returns when pacing alone lets something leave on p again; Never if it is the window that
+// holds it back, or nothing does.
+func resume(p *path.Path, now clock.Time) clock.Time {
+	if p.Room(now) > 0 || p.Inflight() >= p.Window() {
+		return clock.Never
 	}
-	return at
+	return max(p.NextSend(), now+1)
 }
 
 // wake lets the connections that wait for room try again if a path has some.
@@ -149,16 +151,28 @@ func (b *Bond) Transmit(now clock.Time, buf []byte) (id PathID, pkt []byte, ok b
 			continue
 		}
 		b.timers.arm(c, c.deadline())
-		if b.cfg.Paired && c.pushable() {
+		if b.cfg.Paired && c.waiting() {
 			b.blocked.push(c)
 		}
 	}
-	if b.cfg.Paired && b.blocked.size == 0 {
-		for _, p := range b.paths {
+	b.rest(now)
+	return 0, nil, false
+}
+
+// rest is what remains to be done when nothing can leave now: to know when pacing lets something
+// leave, or that the paths could have carried more than there was.
+func (b *Bond) rest(now clock.Time) {
+	b.wakeAt = clock.Never
+	if !b.cfg.Paired {
+		return
+	}
+	for _, p := range b.paths {
+		if b.blocked.size == 0 {
 			p.state.Starved()
+		} else {
+			b.wakeAt = min(b.wakeAt, resume(p.state, now))
 		}
 	}
-	return 0, nil, false
 }
 
 // quantum is how many octets a connection sends before it is the next one's turn.

@@ -51,7 +51,7 @@ func (c *Conn) transmit(now clock.Time, buf []byte) (*subflow, []byte) {
 			c.next++
 		}
 		if !pushed {
-			c.hungry()
+			c.rest(now)
 			return nil, nil
 		}
 	}
@@ -67,14 +67,34 @@ func (c *Conn) queued() bool {
 	return false
 }
 
-// hungry tells the subflows' own paths that they could have carried more than there was.
-func (c *Conn) hungry() {
-	if c.b.cfg.Paired || c.phase != open || c.pushable() {
-		return
+// waiting reports whether the connection has something that a path's window or pacing holds back.
+func (c *Conn) waiting() bool {
+	if c.pushable() {
+		return true
 	}
 	for _, f := range c.subflows {
-		if f.ready {
+		if f.tcp.Waiting() {
+			return true
+		}
+	}
+	return false
+}
+
+// rest is what remains to be done when nothing can leave now: subflows with a path of their own
+// learn when to go on, or that they could have carried more than there was.
+func (c *Conn) rest(now clock.Time) {
+	c.wakeAt = clock.Never
+	if c.b.cfg.Paired {
+		return
+	}
+	waiting := c.waiting()
+	for _, f := range c.subflows {
+		switch {
+		case !f.ready:
+		case !waiting:
 			f.state.Starved()
+		default:
+			c.wakeAt = min(c.wakeAt, resume(f.state, now))
 		}
 	}
 }

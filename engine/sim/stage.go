@@ -155,7 +155,7 @@ func (s *Stage) Play() error {
 	if s.Scenario.MayFail || s.finished() {
 		return nil
 	}
-	return fmt.Errorf("not done at %v\nclient %v\nserver %v", time.Duration(s.Now()), s.Client.Streams, s.Server.Streams)
+	return fmt.Errorf("not done at %v:%v", time.Duration(s.Now()), s.unfinished())
 }
 
 // work is how long the plans take on the slowest path in the smallest window.
@@ -186,20 +186,27 @@ func (s *Stage) looksFinished() bool {
 }
 
 // finished reports whether every plan was carried out at both ends.
-func (s *Stage) finished() bool {
-	if len(s.Client.dials) > 0 {
-		return false
-	}
-	served := map[*Plan]bool{}
+func (s *Stage) finished() bool { return len(s.Client.dials) == 0 && len(s.unfinished()) == 0 }
+
+// unfinished returns the client's streams that lack something here or there, each with the server's.
+func (s *Stage) unfinished() (all []*Stream) {
+	served := map[*Plan]*Stream{}
 	for _, t := range s.Server.Streams {
-		served[t.Plan] = served[t.Plan] || t.finished()
-	}
-	for _, t := range s.Client.Streams {
-		if !t.finished() || !t.Plan.violent() && !served[t.Plan] {
-			return false
+		if old := served[t.Plan]; old == nil || !old.finished() {
+			served[t.Plan] = t
 		}
 	}
-	return true
+	for _, t := range s.Client.Streams {
+		there := served[t.Plan]
+		if done := t.Plan.violent() || there != nil && there.finished(); t.finished() && done {
+			continue
+		}
+		all = append(all, t)
+		if there != nil {
+			all = append(all, there)
+		}
+	}
+	return all
 }
 
 // Tell writes a story and a capture of the run to come.

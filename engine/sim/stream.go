@@ -168,6 +168,10 @@ func (s *Stream) finished() bool {
 }
 
 func (s *Stream) String() string {
-	return fmt.Sprintf("%v %v: wrote %d of %d, read %d of %d, end written %v, read %v, over %v, error %v",
-		s.Plan.Target.Port(), s.Plan.Manner, s.Wrote, s.write, s.Read, s.expect, s.closed, s.end, s.Over, s.Err)
+	who := "client"
+	if s.server {
+		who = "server"
+	}
+	return fmt.Sprintf("\n\t%s of %v, %v: wrote %d of %d, read %d of %d, end written %v, read %v, over %v, error %v",
+		who, s.Plan.Target, s.Plan.Manner, s.Wrote, s.write, s.Read, s.expect, s.closed, s.end, s.Over, s.Err)
 }

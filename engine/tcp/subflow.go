@@ -146,3 +146,6 @@ func (s *Subflow) Pending() bool { return s.end.reset }
 
 // Received returns the place in the incoming stream before which everything has come.
 func (s *Subflow) Received() uint64 { return s.rcv.nxt }
+
+// Waiting reports whether something would leave if window and pacing of the path let it.
+func (s *Subflow) Waiting() bool { return s.snd.flight.lost.n > 0 || s.Queued() > 0 }
