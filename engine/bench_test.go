@@ -1,11 +1,9 @@
 package engine
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -79,36 +77,6 @@ func BenchmarkBulk(b *testing.B) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
-
-// crowd opens n connections.
-func (w *cable) crowd(b *testing.B, n int) (clients, hubs []*Conn) {
-	b.Helper()
-	var accepting sync.WaitGroup
-	accepting.Go(func() {
-		for range n {
-			o, err := w.hub.Accept(context.Background())
-			if err != nil {
-				b.Error(err)
-				return
-			}
-			c, err := o.Accept()
-			if err != nil {
-				b.Error(err)
-				return
-			}
-			hubs = append(hubs, c)
-		}
-	})
-	for range n {
-		c, err := w.client.Dial(context.Background(), target)
-		if err != nil {
-			b.Fatal(err)
-		}
-		clients = append(clients, c)
-	}
-	accepting.Wait()
-	return clients, hubs
-}
 
 // BenchmarkIdleConn reports what an established connection with two subflows holds at one end.
 func BenchmarkIdleConn(b *testing.B) {

@@ -115,6 +115,22 @@ func TestClosedBond(t *testing.T) {
 	})
 }
 
+func TestCloseResetsEverybody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newCable(t, BondConfig{}, time.Millisecond)
+		defer w.close()
+		const n = turnMax + 100
+		clients, _ := w.crowd(t, n)
+		time.Sleep(100 * time.Millisecond)
+		w.hub.Close()
+		for _, c := range clients {
+			c.SetReadDeadline(time.Now().Add(time.Second))
+			_, err := c.Read(make([]byte, 1))
+			is(t, "read", err, ErrReset)
+		}
+	})
+}
+
 func TestOverflow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newCable(t, BondConfig{Limits: &Limits{Inbox: 10 * (packetCost + 100)}}, time.Millisecond, time.Millisecond)
@@ -146,23 +162,31 @@ func TestDetachedPathIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newCable(t, BondConfig{}, time.Millisecond, time.Millisecond)
 		defer w.close()
-		gate := make(chan struct{})
-		w.hub.post(func(clock.Time) { <-gate })
+		old, pkts := w.there[0], [][]byte{make([]byte, 100)}
+
+		t.Log("a packet comes in the turn in which its path goes, and another path gets its number")
+		first, second := make(chan struct{}), make(chan struct{})
+		w.hub.post(func(clock.Time) { <-first })
 		synctest.Wait()
-		t.Log("delivered before and handled after it went, when another has its number")
-		w.there[0].Deliver([][]byte{make([]byte, 100)})
-		go w.there[0].Detach()
+		w.hub.post(func(clock.Time) { <-second })
+		go old.Detach()
 		synctest.Wait()
-		close(gate)
+		var other *Attachment
+		go func() { other = w.hub.Attach(w.down[0], netip.MustParseAddr("198.18.0.9"), netip.Addr{}, 1400) }()
 		synctest.Wait()
-		other := w.hub.Attach(w.down[0], netip.MustParseAddr("198.18.0.9"), netip.Addr{}, 1400)
-		if other.ID() != w.there[0].ID() {
-			t.Errorf("number %d was free, and %d given", w.there[0].ID(), other.ID())
+		close(first)
+		synctest.Wait()
+		old.Deliver(pkts)
+		close(second)
+		synctest.Wait()
+		if other.ID() != old.ID() {
+			t.Errorf("number %d was free, and %d given", old.ID(), other.ID())
 		}
-		before := w.hub.Counters().Malformed
-		w.there[0].Deliver([][]byte{make([]byte, 100)})
-		w.there[0].Detach()
-		if n := w.hub.Counters().Malformed - before; n != 0 {
+
+		t.Log("and later")
+		old.Deliver(pkts)
+		old.Detach()
+		if n := w.hub.Counters().Malformed; n != 0 {
 			t.Errorf("%d packets of a detached path were handled", n)
 		}
 		if n := len(w.hub.Paths()); n != 2 {
@@ -211,6 +235,7 @@ func TestRoundTripLeavesOutTheInbox(t *testing.T) {
 		client.Write([]byte{1, 2})
 		synctest.Wait()
 		w.client.post(func(clock.Time) { time.Sleep(150 * time.Millisecond) })
+		time.Sleep(200 * time.Millisecond)
 		if after := w.client.Paths()[0].RTT; after > before+time.Millisecond {
 			t.Errorf("the round trip grew from %v to %v", before, after)
 		}

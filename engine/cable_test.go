@@ -157,6 +157,36 @@ func (w *cable) dial(t testing.TB) (client, hub *Conn) {
 	return client, hub
 }
 
+// crowd opens n connections.
+func (w *cable) crowd(t testing.TB, n int) (clients, hubs []*Conn) {
+	t.Helper()
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
+		for range n {
+			o, err := w.hub.Accept(context.Background())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			c, err := o.Accept()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			hubs = append(hubs, c)
+		}
+	})
+	for range n {
+		c, err := w.client.Dial(context.Background(), target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, c)
+	}
+	accepting.Wait()
+	return clients, hubs
+}
+
 // pattern is the octet at place i of every stream that tests send.
 func pattern(i int64) byte { return byte(i ^ i>>8*7 ^ i>>16*13) }
 

@@ -54,6 +54,7 @@
 //
 // # What is not supported
 //
-// Version 0 of Multipath TCP (RFC 6824); urgent data (RFC 9293 3.8.5), which is read in line; IP
-// options and fragments; UDP checksums of other protocols: what is not TCP is dropped and counted.
+// Version 0 of Multipath TCP (RFC 6824). Urgent data (RFC 9293 3.8.5), which is read in line. IP
+// fragments; packets that are not TCP are dropped and counted. Waiting for delivery when a bond
+// closes: it resets what is left, and says so once.
 package engine

@@ -71,7 +71,7 @@ var interops = []interop{
 
 	{name: "backup", dialer: knobs{Join: true, Backup: true}, up: 1, down: 6 * mib, most: [2]float64{1, 0.05},
 		needDialer: joinedOut, needAccepter: append([]string{"MPJoinSynBackupRx"}, joinedIn...)},
-	{name: "backup takes over", dialer: knobs{Join: true, Backup: true}, up: 1, down: 12 * mib, least: [2]float64{0.05, 0.3},
+	{name: "backup takes over", dialer: knobs{Join: true, Backup: true}, up: 1, down: 12 * mib, least: [2]float64{0.05, 0.3}, goodput: 15,
 		during: firstDies, needDialer: joinedOut, needAccepter: joinedIn},
 	{name: "MP_PRIO by the dialer", dialer: knobs{Join: true}, up: 1, down: 12 * mib, most: [2]float64{1, 0.3},
 		during:     func(ctx context.Context, s *scene) error { return demote(ctx, s, s.dialing, s.dialer) },
@@ -101,9 +101,11 @@ var interops = []interop{
 	{name: "accepter speaks TCP only", dialer: knobs{Join: true}, accepter: knobs{Plain: true}, up: 2 * mib, down: 2 * mib, fallback: true, most: [2]float64{1, 0.001},
 		allow: []string{"MPCapableFallbackSYNACK"}},
 
-	{name: "first link silent for 2 s", dialer: knobs{Join: true}, up: 1, down: 24 * mib, least: both, during: func(ctx context.Context, s *scene) error { return nap2s(ctx, s, 0) },
+	{name: "first link silent for 2 s", dialer: knobs{Join: true}, up: 1, down: 24 * mib, least: both, goodput: 20,
+		during:     func(ctx context.Context, s *scene) error { return nap2s(ctx, s, 0) },
 		needDialer: joinedOut, needAccepter: joinedIn},
-	{name: "second link silent for 2 s", dialer: knobs{Join: true}, up: 24 * mib, down: 1, least: both, during: func(ctx context.Context, s *scene) error { return nap2s(ctx, s, 1) },
+	{name: "second link silent for 2 s", dialer: knobs{Join: true}, up: 24 * mib, down: 1, least: both, goodput: 20,
+		during:     func(ctx context.Context, s *scene) error { return nap2s(ctx, s, 1) },
 		needDialer: joinedOut, needAccepter: joinedIn},
 	{name: "1 % loss on both links", links: lossy, dialer: knobs{Join: true}, up: 4 * mib, down: 4 * mib, least: both,
 		needDialer: joinedOut, needAccepter: joinedIn, allowKernels: []string{"NoDSSInWindow", "MPRstTx", "MPRstRx"}},

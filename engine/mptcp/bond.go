@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"tandem/engine/clock"
+	"tandem/engine/datagram"
 	"tandem/engine/path"
 	"tandem/engine/wire"
 )
@@ -20,6 +21,7 @@ type Bond struct {
 	offers   offers
 	ports    map[uint16]bool // Listen
 	conns    int             // not over yet
+	promised int             // octets of window, over all connections
 	lastPort uint16
 	pool     pool
 	timers   timers
@@ -28,6 +30,8 @@ type Bond struct {
 	wakeAt   clock.Time // when pacing lets a blocked connection go on
 	changed  queue      // waits for Next
 	strays   strays
+	lane     *lane                      // Paired
+	asked    map[datagram.OfferID]*Conn // Paired: dialled and not answered
 	counters Counters
 	seg      wire.Segment // the packet in hand
 	scratch  [2048]byte   // for checksums
@@ -39,6 +43,10 @@ type bondPath struct {
 	id    PathID
 	cfg   PathConfig
 	state *path.Path // Paired: shared by all subflows
+
+	peerBackup bool       // the peer wants it spared
+	pingAt     clock.Time // when it is next asked for a sign of life
+	pings      int        // since it fell silent
 }
 
 // local returns the path's address of the family of remote; it is not valid if there is none.
@@ -83,6 +91,10 @@ func NewBond(cfg Config) *Bond {
 	b.wakeAt = clock.Never
 	b.offers.init()
 	b.ready.id, b.blocked.id, b.changed.id = inReady, inBlocked, inChanged
+	if cfg.Paired {
+		b.lane = b.newLane()
+		b.asked = make(map[datagram.OfferID]*Conn)
+	}
 	b.lastPort = uint16(b.random32())
 	return b
 }
@@ -106,7 +118,7 @@ func (b *Bond) Attach(now clock.Time, id PathID, cfg PathConfig) {
 		cfg.MTU = 1500
 	}
 	b.Detach(now, id)
-	p := &bondPath{id: id, cfg: cfg}
+	p := &bondPath{id: id, cfg: cfg, pingAt: clock.Never}
 	if b.cfg.Paired {
 		p.state = path.New(b.control(cfg.MTU), cfg.MTU)
 	}
@@ -115,6 +127,7 @@ func (b *Bond) Attach(now clock.Time, id PathID, cfg PathConfig) {
 		i--
 	}
 	b.paths = append(b.paths[:i], append([]*bondPath{p}, b.paths[i:]...)...)
+	b.lane.attach(now, p)
 	b.eachConn(func(c *Conn) {
 		c.meet(now, p)
 		b.touch(now, c)
@@ -144,6 +157,7 @@ func (b *Bond) Detach(now clock.Time, id PathID) {
 		}
 	}
 	b.paths = kept
+	b.lane.detach(now, p)
 	b.eachConn(func(c *Conn) {
 		c.lose(now, p)
 		b.touch(now, c)
@@ -157,6 +171,10 @@ func (b *Bond) SetBackup(now clock.Time, id PathID, backup bool) {
 		return
 	}
 	p.cfg.Backup = backup
+	if b.lane != nil {
+		// One message for all subflows (D9).
+		b.lane.tellPath(now, p)
+	}
 	b.eachConn(func(c *Conn) {
 		for _, f := range c.subflows {
 			if f.path == p {

@@ -19,7 +19,7 @@ func (f *subflow) Compose(now clock.Time, t *tcp.Subflow, seg *wire.Segment, par
 	case seg.Flags&wire.RST != 0:
 		f.composeReset(o, room)
 	case seg.Flags&wire.SYN != 0:
-		f.composeSYN(seg, room)
+		f.composeSYN(now, seg)
 	case c.plain():
 		f.composeInfinite(o, room)
 	case f.join && f.active && !f.ready:
@@ -56,11 +56,12 @@ func (f *subflow) composeReset(o *wire.Options, room int) {
 }
 
 // composeSYN adds the option that opens or joins a connection.
-func (f *subflow) composeSYN(seg *wire.Segment, room int) {
+func (f *subflow) composeSYN(now clock.Time, seg *wire.Segment) {
 	c := f.c
 	o := &seg.Options
 	answer := seg.Flags&wire.ACK != 0
 	f.syns++
+	f.synAt = now
 	switch {
 	case f.join:
 		o.Has |= wire.HasJoin

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"tandem/engine/clock"
+	"tandem/engine/path"
 	"tandem/engine/schedule"
 	"tandem/engine/wire"
 )
@@ -54,6 +55,7 @@ type Conn struct {
 	next     int // which subflow's turn it is to transmit
 	sched    schedule.Scheduler
 	views    []schedule.View
+	group    *path.Group // unless Paired: couples the subflows' windows (RFC 6356)
 	trace    trace
 }
 
@@ -89,7 +91,7 @@ func (b *Bond) newConn(source, target netip.AddrPort, client bool) *Conn {
 	c.out.limit.Store(sendStart)
 	c.id.alone = true
 	c.id.checksum = b.cfg.Checksum
-	c.rcv.init(b.cfg.Limits)
+	c.rcv.init(b)
 	c.late.init()
 	c.fin.init()
 	c.signal.init()
@@ -206,6 +208,7 @@ func (c *Conn) finish(now clock.Time, why error) {
 	c.phase = over
 	c.ended.Store(true)
 	c.b.conns--
+	c.b.promised -= c.rcv.size
 	delete(c.b.tokens, c.id.localToken)
 	c.late.init()
 	c.fin.init()

@@ -35,6 +35,9 @@ func (b *Bond) Dial(now clock.Time, target netip.AddrPort, opt DialOptions) (*Co
 		f.tcp = tcp.Open(now, f.config(local, target), f)
 		c.add(f)
 	}
+	if b.asked != nil {
+		b.asked[c.offerID()] = c
+	}
 	b.touch(now, c)
 	return c, nil
 }

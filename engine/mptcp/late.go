@@ -192,6 +192,9 @@ func (c *Conn) carrier(pos uint64) (*subflow, chunk) {
 // remove takes a subflow that has ended out of the connection.
 func (c *Conn) remove(now clock.Time, f *subflow) {
 	delete(c.b.flows, f.key)
+	if c.group != nil {
+		c.group.Leave(f.cc)
+	}
 	c.trace.add(now, evGone, f.path.id, uint64(f.acked))
 	for i := range c.late.pieces {
 		if p := &c.late.pieces[i]; p.holder == f {

@@ -38,7 +38,10 @@ const (
 	defaultLinger = 60 * time.Second
 
 	// recvStart is the window that a new connection offers, octets.
-	recvStart = 64 << 10
+	recvStart = 256 << 10
+
+	// recvLeast is the window that every connection offers, however many there are.
+	recvLeast = 16 << 10
 
 	// sendStart is what a new connection takes from its application before the paths' windows say
 	// that more is of use, octets.

@@ -54,6 +54,9 @@ func (o *offers) expire(now clock.Time) {
 
 // answer notes that the handshake of an offer has ended, one way or the other.
 func (o *offers) answer(now clock.Time, c *Conn) {
+	if c.client && c.b.asked != nil {
+		delete(c.b.asked, c.offerID())
+	}
 	if !c.offer.listed {
 		return
 	}
@@ -109,6 +112,10 @@ func (b *Bond) receiveSYN(now clock.Time, p *bondPath, seg *wire.Segment) {
 	b.offers.waiting++
 	c.candidate(now, p, seg)
 	c.tell(Offered)
+	if b.lane != nil {
+		b.lane.control.Held(now, c.offerID())
+		b.hear(now)
+	}
 }
 
 // wanted reports whether the bond takes offers for target.
@@ -168,6 +175,9 @@ func (c *Conn) Refuse(now clock.Time, why wire.Reason) error {
 	}
 	for _, f := range c.subflows {
 		f.reset(now, why, false)
+	}
+	if c.b.lane != nil {
+		c.b.lane.control.Refused(now, c.offerID(), why)
 	}
 	c.finish(now, ErrAborted)
 	c.b.touch(now, c)

@@ -21,9 +21,12 @@ type recvState struct {
 	tuneFrom uint64 // consumed when tuning last looked
 }
 
-func (r *recvState) init(l Limits) {
-	r.size = min(recvStart, l.RecvBuffer)
+// init offers a new connection its first window: less when others were promised much already.
+func (r *recvState) init(b *Bond) {
+	left := max(b.cfg.Limits.Buffered-b.promised, 0)
+	r.size = min(recvStart, max(left/8, recvLeast), b.cfg.Limits.RecvBuffer)
 	r.edge = uint64(r.size)
+	b.promised += r.size
 }
 
 // A mapping says which octets of the stream some octets of a subflow are (RFC 8684 3.3.1).
@@ -94,8 +97,11 @@ func (c *Conn) tune(now clock.Time, pos uint64) {
 		round = max(round, rtt)
 	}
 	r.tuneAt = now.Add(round)
-	if want := 4 * int(taken); want > r.size {
-		r.size = min(max(want, 2*r.size), c.b.cfg.Limits.RecvBuffer)
+	want := min(max(4*int(taken), 2*r.size), c.b.cfg.Limits.RecvBuffer)
+	left := max(c.b.cfg.Limits.Buffered-c.b.promised, 0)
+	if grow := min(want-r.size, left); 4*int(taken) > r.size && grow > 0 {
+		r.size += grow
+		c.b.promised += grow
 	}
 }
 

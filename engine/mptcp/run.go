@@ -19,11 +19,15 @@ func (b *Bond) Receive(now clock.Time, id PathID, pkt []byte) {
 	}
 	seg := &b.seg
 	if err := seg.Parse(pkt); err != nil {
-		b.dropped(err)
+		if err == wire.ErrNotTCP && b.lane.receive(now, p, pkt) {
+			b.hear(now)
+		} else {
+			b.dropped(err)
+		}
 		return
 	}
 	if p.state != nil {
-		p.state.Heard(now)
+		b.alive(now, p)
 	}
 	f := b.flows[keyOf(seg.Target, seg.Source)]
 	syn := seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN
@@ -94,12 +98,21 @@ func (b *Bond) Advance(now clock.Time) {
 			b.ready.push(c)
 		}
 	}
+	if b.lane != nil {
+		b.lane.control.Advance(now)
+		b.probe(now)
+		b.hear(now)
+	}
 	b.wake(now)
 }
 
 // Deadline is for Machine.
 func (b *Bond) Deadline() clock.Time {
-	return min(b.timers.deadline(), b.wakeAt)
+	at := min(b.timers.deadline(), b.wakeAt, b.lane.deadline())
+	for _, p := range b.paths {
+		at = min(at, p.pingAt)
+	}
+	return at
 }
 
 // resume returns when pacing alone lets something leave on p again; Never if it is the window that
@@ -135,6 +148,9 @@ func (b *Bond) roomy(now clock.Time) bool {
 func (b *Bond) Transmit(now clock.Time, buf []byte) (id PathID, pkt []byte, ok bool) {
 	defer b.contain(now)
 	if id, pkt, ok := b.strays.transmit(buf); ok {
+		return id, pkt, ok
+	}
+	if id, pkt, ok := b.lane.transmit(now, b, buf); ok {
 		return id, pkt, ok
 	}
 	b.wake(now)

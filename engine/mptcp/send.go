@@ -269,8 +269,7 @@ func (f *subflow) Acked(now clock.Time, t *tcp.Subflow, off uint64) {
 	c := f.c
 	f.acked = off
 	if f.suspect {
-		f.suspect = false
-		c.trace.add(now, evBack, f.path.id, 0)
+		f.back(now)
 	}
 	for {
 		x, ok := f.chunks.pop(off)

@@ -27,9 +27,10 @@ type subflow struct {
 	wide              bool // the peer's numbers are 64 bits
 	backup            bool // this side's wish
 	peerBackup        bool
-	avoided           bool // its address is being withdrawn
-	suspect           bool // silent with octets outstanding: they were given to others
-	syns              int  // composed
+	avoided           bool       // its address is being withdrawn
+	suspect           bool       // silent with octets outstanding: they were given to others
+	syns              int        // composed
+	synAt             clock.Time // of the last of them
 	localID, remoteID uint8
 	nonce, peerNonce  uint32
 	acks              int        // third ACKs of MP_JOIN sent
@@ -68,6 +69,12 @@ func (c *Conn) newSubflow(p *bondPath, local, remote netip.AddrPort) *subflow {
 
 // control returns a controller for one subflow of a connection with a foreign peer (RFC 6356).
 func (c *Conn) control(mtu int) path.Control {
+	if c.group == nil {
+		c.group, _ = path.NewGroup(c.b.cfg.Control)
+	}
+	if c.group != nil {
+		return c.group.Control(mtu)
+	}
 	return c.b.control(mtu)
 }
 
@@ -99,8 +106,14 @@ func (c *Conn) add(f *subflow) {
 // canCarry reports whether the subflow may be given octets at all.
 func (f *subflow) canCarry() bool { return f.ready && !f.suspect && !f.avoided && f.tcp.CanSend() }
 
+// back puts the subflow into use again.
+func (f *subflow) back(now clock.Time) {
+	f.suspect = false
+	f.c.trace.add(now, evBack, f.path.id, 0)
+}
+
 // isBackup reports whether either side wants the subflow spared (RFC 8684 3.3.8).
-func (f *subflow) isBackup() bool { return f.backup || f.peerBackup }
+func (f *subflow) isBackup() bool { return f.backup || f.peerBackup || f.path.peerBackup }
 
 // live reports whether the subflow can still move octets in either direction.
 func (f *subflow) live() bool {
@@ -114,7 +127,7 @@ func (f *subflow) setBackup(backup bool) {
 		return
 	}
 	f.backup = backup
-	if f.ready && f.c.id.mptcp && !f.c.id.fallback {
+	if f.ready && f.c.b.lane == nil && f.c.id.mptcp && !f.c.id.fallback {
 		f.signal(signal{kind: signalPrio})
 	}
 }
@@ -147,6 +160,7 @@ func (f *subflow) advance(now clock.Time) {
 	}
 	if !f.suspect && len(f.c.subflows) > 1 && f.tcp.Outstanding() > 0 && f.state.SuspectAt() <= now {
 		f.suspect = true
+		f.path.suspected(now)
 		f.c.trace.add(now, evSuspect, f.path.id, uint64(f.tcp.Outstanding()))
 		f.c.reinjectAll(f)
 	}

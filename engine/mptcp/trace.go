@@ -48,6 +48,7 @@ const (
 	evFallback
 	evCorrupt
 	evEnded
+	evHeld
 	evNote
 )
 
@@ -73,6 +74,7 @@ var eventTexts = [...]string{
 	evFallback:  "path %d: fallback to TCP%.0d",
 	evCorrupt:   "path %d: DSS checksum wrong at %d",
 	evEnded:     "ended%.0d%.0d",
+	evHeld:      "path %d: the peer holds the offer%.0d",
 	evNote:      "%.0d%.0d",
 }
 

@@ -28,7 +28,6 @@ type bbr struct {
 	rounds    int   // of this phase
 	roundEnd  int64 // path total whose delivery ends the round
 	pulse     pulse
-	paced     [2]int // pace at the end of the last round, of the one before
 	full      fullPipe
 	probedAt  clock.Time // when the last probe ended
 	resume    int        // window before the timeout that has not been followed by an acknowledgement
@@ -103,16 +102,10 @@ func (b *bbr) endRound(s Sample) {
 	b.congested = b.losses.endRound(b.phase == cruise, b.standing())
 	if b.phase == startup {
 		b.full.judge(b.model.best(), s.AppLimited, b.standing(), b.congested)
-	} else if !s.AppLimited && b.phase != up && b.phase != probeRTT {
-		switch {
-		case b.congested:
-			b.model.shorten(b.cwnd)
-		case b.standing() && !near(b.model.latest, b.paced[1]):
-			b.model.correct()
-		}
+	} else if b.congested && !s.AppLimited && b.phase != up && b.phase != probeRTT {
+		b.model.shorten(b.cwnd)
 	}
 	b.model.endRound()
-	b.paced = [2]int{b.Pace(), b.paced[0]}
 }
 
 // tighten holds less of a queue on a path that loses while cruising: its buffer may be that short.
@@ -124,10 +117,6 @@ func (b *bbr) tighten() {
 	}
 }
 
-// near reports whether a is b within a twentieth. Where as much arrives as was sent, a longer round
-// trip need not be a queue: the path may have become longer.
-func near(a, b int) bool { return 20*max(a-b, b-a) < b }
-
 // target is the queue that cruise holds: it keeps the link busy between two acknowledgements.
 func (b *bbr) target() time.Duration {
 	if bw := b.model.best(); bw > 0 {
@@ -136,8 +125,7 @@ func (b *bbr) target() time.Duration {
 	return queueTarget
 }
 
-// standing reports whether a queue stood through all of the last round trip: then what was
-// delivered in it is what the path can deliver.
+// standing reports whether a queue stood through all of the last round trip.
 func (b *bbr) standing() bool { return b.trip.queue() > 2*b.target()+b.trip.base/8 }
 
 func (b *bbr) bdp(gain float64) int {

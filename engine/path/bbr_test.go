@@ -123,3 +123,36 @@ func TestLossesAreTold(t *testing.T) {
 		t.Error("a mark counts, once")
 	}
 }
+
+// A probe that lost too much bounds what is in flight, until probes that lose nothing lift the bound.
+func TestProbeBoundsInflight(t *testing.T) {
+	b := newBBR(testMTU)
+	b.model.cycles[0], b.trip.base = 1e6, 100*time.Millisecond
+	b.enter(up, second)
+	b.rounds, b.congested = 2, true
+	b.step(Sample{Now: second + 200*ms, Sent: 120000})
+	b.cwnd = 300000
+	if b.setWindow(Sample{}); b.phase != down || b.Window() != 120000 {
+		t.Errorf("window %d in phase %d", b.Window(), b.phase)
+	}
+	b.model.loosen()
+	b.cwnd = 300000
+	if b.setWindow(Sample{}); b.Window() != 150000 {
+		t.Errorf("window %d after a probe without losses", b.Window())
+	}
+}
+
+// Congestion between probes holds until the next probe, and takes a third of the bounds at most.
+func TestCongestionShortens(t *testing.T) {
+	m := bandwidth{cycles: [2]int{1000, 900}, latest: 800, delivered: 50}
+	if m.shorten(100); m.bandwidth() != 800 || m.bound() != 70 {
+		t.Errorf("rate %d, window %d", m.bandwidth(), m.bound())
+	}
+	m.endRound()
+	if m.shorten(100); m.bandwidth() != 560 || m.bound() != 49 {
+		t.Errorf("rate %d, window %d", m.bandwidth(), m.bound())
+	}
+	if m.refresh(); m.bandwidth() != 1000 || m.bound() != windowMax {
+		t.Errorf("rate %d, window %d at the next probe", m.bandwidth(), m.bound())
+	}
+}

@@ -86,13 +86,6 @@ func (m *bandwidth) shorten(cwnd int) {
 	m.lowWindow = max(m.delivered, int(float64(m.lowWindow)*lossBeta))
 }
 
-// correct believes the last round trip, in which the path was never idle.
-func (m *bandwidth) correct() {
-	if best := m.best(); m.latest < best {
-		m.cycles = [2]int{0, max(m.latest, int(float64(best)*lossBeta))}
-	}
-}
-
 // refresh lifts the bounds that hold between probes.
 func (m *bandwidth) refresh() { m.low, m.lowWindow = 0, 0 }
 

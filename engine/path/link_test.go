@@ -31,7 +31,6 @@ type link struct {
 	flows    []*flow
 
 	could  float64 // octets that it could have delivered
-	loss   float64 // share of these that it loses
 	asleep float64 // share of the time in which it does not work
 }
 
@@ -78,7 +77,7 @@ func (l *link) run(end clock.Time) {
 		for _, f := range l.flows {
 			next = min(next, f.next(l.now))
 		}
-		l.could += float64(l.rate) * (1 - l.loss) * (1 - l.asleep) * next.Sub(l.now).Seconds()
+		l.could += float64(l.rate) * (1 - l.asleep) * next.Sub(l.now).Seconds()
 		l.now = next
 	}
 }
@@ -177,16 +176,17 @@ func TestBBRInBadWeather(t *testing.T) {
 		weather func(l *link)
 		want    float64
 		sojourn time.Duration // mean round trip at most
+		lost    float64       // share lost at most
 	}{
-		{"five percent lost", newLink(5, 10*time.Millisecond, 60*time.Millisecond), lossy(0.05), 0.93, 50 * time.Millisecond},
-		{"one percent lost", newLink(20, 15*time.Millisecond, 60*time.Millisecond), lossy(0.01), 0.97, 50 * time.Millisecond},
-		{"one percent lost, fast", newLink(80, 30*time.Millisecond, 60*time.Millisecond), lossy(0.01), 0.97, 80 * time.Millisecond},
-		{"jitter", newLink(50, 10*time.Millisecond, 60*time.Millisecond), jitter(20 * time.Millisecond), 0.95, 60 * time.Millisecond},
-		{"rate changes", newLink(50, 10*time.Millisecond, 60*time.Millisecond), changing(3*second, 4), 0.90, 40 * time.Millisecond},
-		{"rate changes, long", newLink(40, 35*time.Millisecond, 300*time.Millisecond), changing(3*second, 4), 0.80, 140 * time.Millisecond},
-		{"naps", newLink(50, 10*time.Millisecond, 60*time.Millisecond), napping(2*second, 300*ms), 0.90, 60 * time.Millisecond},
-		{"shallow", newLink(50, 10*time.Millisecond, 3*time.Millisecond), nil, 0.9, 30 * time.Millisecond},
-		{"longer on the way", newLink(50, 10*time.Millisecond, 60*time.Millisecond), longer(8*second, 40*time.Millisecond), 0.95, 100 * time.Millisecond},
+		{"five percent lost", newLink(5, 10*time.Millisecond, 60*time.Millisecond), lossy(0.05), 0.93, 50 * time.Millisecond, 0.06},
+		{"one percent lost", newLink(20, 15*time.Millisecond, 60*time.Millisecond), lossy(0.01), 0.97, 50 * time.Millisecond, 0.02},
+		{"one percent lost, fast", newLink(80, 30*time.Millisecond, 60*time.Millisecond), lossy(0.01), 0.97, 80 * time.Millisecond, 0.02},
+		{"jitter", newLink(50, 10*time.Millisecond, 60*time.Millisecond), jitter(20 * time.Millisecond), 0.95, 60 * time.Millisecond, 0.01},
+		{"rate changes", newLink(50, 10*time.Millisecond, 60*time.Millisecond), changing(3*second, 4), 0.90, 40 * time.Millisecond, 0.05},
+		{"rate changes, long", newLink(40, 35*time.Millisecond, 300*time.Millisecond), changing(3*second, 4), 0.80, 140 * time.Millisecond, 0.05},
+		{"naps", newLink(50, 10*time.Millisecond, 60*time.Millisecond), napping(2*second, 300*ms), 0.90, 60 * time.Millisecond, 0.06},
+		{"shallow", newLink(50, 10*time.Millisecond, 3*time.Millisecond), nil, 0.9, 30 * time.Millisecond, 0.03},
+		{"longer on the way", newLink(50, 10*time.Millisecond, 60*time.Millisecond), longer(8*second, 40*time.Millisecond), 0.95, 100 * time.Millisecond, 0.01},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := c.link
@@ -199,9 +199,10 @@ func TestBBRInBadWeather(t *testing.T) {
 			l.run(20 * second)
 			got := float64(f.received-begun) / (l.could - could)
 			mean := f.rtts / time.Duration(f.acks)
-			t.Logf("share %.3f, mean round trip %v, queue at most %v, lost %.4f", got, mean, l.queueMax, float64(f.lost)/float64(f.received))
-			if got < c.want || mean > c.sojourn {
-				t.Errorf("got %.3f at %v, want %.3f and at most %v", got, mean, c.want, c.sojourn)
+			lost := float64(f.lost) / float64(f.received)
+			t.Logf("share %.3f, mean round trip %v, queue at most %v, lost %.4f", got, mean, l.queueMax, lost)
+			if got < c.want || mean > c.sojourn || lost > c.lost {
+				t.Errorf("got %.3f at %v, lost %.3f, want %.3f, at most %v, at most %.3f", got, mean, lost, c.want, c.sojourn, c.lost)
 			}
 		})
 	}
@@ -209,10 +210,7 @@ func TestBBRInBadWeather(t *testing.T) {
 
 func lossy(share float64) func(*link) {
 	r := rand.New(rand.NewPCG(1, 2))
-	return func(l *link) {
-		l.drop = func(int) bool { return r.Float64() < share }
-		l.loss = share
-	}
+	return func(l *link) { l.drop = func(int) bool { return r.Float64() < share } }
 }
 
 func jitter(most time.Duration) func(*link) {

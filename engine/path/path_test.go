@@ -280,3 +280,17 @@ func TestSizes(t *testing.T) {
 		t.Errorf("a stamp takes %d octets", n)
 	}
 }
+
+// A packet that was retransmitted and then acknowledged sooner than any round trip gives no rate.
+func TestNoRateBelowTheRoundTrip(t *testing.T) {
+	s := play(t)
+	s.trip(20 * time.Millisecond)
+	before := s.p.Rate()
+	st := s.send()
+	s.advance(time.Millisecond)
+	s.p.Acked(s.now, st, testMTU, true)
+	s.p.Done(s.now)
+	s.want("rate sample", s.last.Rate, 0)
+	s.want("rate", s.p.Rate(), before)
+	s.want("round trip", int(s.last.RTT), 0)
+}

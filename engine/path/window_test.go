@@ -181,3 +181,13 @@ func TestCubicIsRenoFriendly(t *testing.T) {
 		t.Errorf("%.1f segments after 50 round trips", got)
 	}
 }
+
+// Whatever the proportion says, recovery begins with a retransmission.
+func TestRecoveryBeginsAtOnce(t *testing.T) {
+	c := newReno(testMTU)
+	c.cwnd = 20 * testMTU
+	s := Sample{Now: second, Prior: 20 * testMTU, Inflight: 19 * testMTU, Lost: testMTU}
+	if c.OnLoss(s); c.Window() != 20*testMTU {
+		t.Errorf("window %d beside %d in flight", c.Window(), s.Inflight)
+	}
+}

@@ -72,6 +72,8 @@ func TestRules(t *testing.T) {
 			map[string]int{"earliest": 1, "minrtt": 1, "roundrobin": 1, "backup": 1}},
 		{"and then do their part", []View{with(fast, secondary), full(slow)}, bulk, window,
 			map[string]int{"earliest": 0, "minrtt": 0, "roundrobin": 0, "backup": 0}},
+		{"nobody waits for a secondary", []View{with(full(fast), secondary), slow}, 2 * mss, window,
+			map[string]int{"earliest": 1}},
 		{"again, but elsewhere", []View{with(fast, carried), slow}, mss, window,
 			map[string]int{"earliest": 1, "minrtt": 1, "ecf": 1, "blest": 1, "redundant": 1}},
 		{"again where it went already, at last", []View{with(fast, carried), with(slow, suspect)}, mss, window,

@@ -129,7 +129,7 @@ func receiveAnything(t *testing.T, in *input) {
 			t.Fatal(err)
 		}
 		if s.state != Closed && cfg.Path.Inflight() != s.snd.inPath || s.state == Closed && cfg.Path.Inflight() != 0 {
-			t.Fatalf("state %d: path counts %d in flight, subflow %d", s.state, cfg.Path.Inflight(), s.snd.inPath)
+			t.Fatalf("state %v: path counts %d in flight, subflow %d", s.state, cfg.Path.Inflight(), s.snd.inPath)
 		}
 	}
 }
@@ -217,4 +217,16 @@ func anySegment(s *Subflow, in *input) *wire.Segment {
 		seg.Payload = make([]byte, n*8)
 	}
 	return seg
+}
+
+// TestReceiveAnything is the fuzz target with inputs long enough to get somewhere.
+func TestReceiveAnything(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 7))
+	for range 5000 {
+		p := make([]byte, 100+rng.IntN(6000))
+		for i := range p {
+			p[i] = byte(rng.Uint32())
+		}
+		receiveAnything(t, &input{p})
+	}
 }

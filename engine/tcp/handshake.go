@@ -186,6 +186,9 @@ func (s *Subflow) establish(now clock.Time, seg *wire.Segment, acked uint64) {
 		return
 	}
 	s.acknowledge(now, seg, acked)
+	if s.state == Closed {
+		return
+	}
 	// What of the SYN's octets was not taken goes again, as data.
 	if f := &s.snd.flight; f.len() > 0 && f.get(f.head).fate == held {
 		f.settle(f.head, lost)

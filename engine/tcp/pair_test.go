@@ -321,6 +321,9 @@ func broken(s *Subflow) error {
 			gone++
 		}
 	}
+	if s.state == Closed && s.Deadline() != clock.Never {
+		return fmt.Errorf("closed, and waits for %v", s.Deadline())
+	}
 	if off != d.nxt {
 		return fmt.Errorf("records end at %d, nxt %d", off, d.nxt)
 	}

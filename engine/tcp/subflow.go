@@ -149,3 +149,10 @@ func (s *Subflow) Received() uint64 { return s.rcv.nxt }
 
 // Waiting reports whether something would leave if window and pacing of the path let it.
 func (s *Subflow) Waiting() bool { return s.snd.flight.lost.n > 0 || s.Queued() > 0 }
+
+// Hold ends the repetition of a SYN that is known to have arrived and waits for its answer.
+func (s *Subflow) Hold() {
+	if s.state == SynSent && s.handshake.tries > 0 {
+		s.timer.retransmit = clock.Never
+	}
+}
