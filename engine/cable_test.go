@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"tandem/engine/wire"
 )
 
 // A lane is one direction of a path between two bonds in memory. Packets keep their order; those that
@@ -23,7 +25,8 @@ type lane struct {
 	to   *Attachment
 	down bool
 	sent int    // packets
-	last []byte // the newest of them
+	keep bool   // note the newest TCP segment
+	last []byte // that segment
 }
 
 type batch struct {
@@ -46,7 +49,11 @@ func (l *lane) Send(pkts [][]byte) error {
 	l.mu.Lock()
 	to, down := l.to, l.down
 	l.sent += len(pkts)
-	l.last = append(l.last[:0], pkts[len(pkts)-1]...)
+	for _, p := range pkts {
+		if l.keep && isTCP(p) {
+			l.last = append(l.last[:0], p...)
+		}
+	}
 	l.mu.Unlock()
 	if to == nil || down {
 		return errors.New("down")
@@ -64,6 +71,11 @@ func (l *lane) Send(pkts [][]byte) error {
 	default:
 	}
 	return nil
+}
+
+func isTCP(pkt []byte) bool {
+	_, _, protocol, _ := wire.Addresses(pkt)
+	return protocol == wire.TCP
 }
 
 func (l *lane) run() {

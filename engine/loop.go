@@ -182,6 +182,7 @@ func (b *Bond) end(now clock.Time) {
 			c.machine.Abort(now)
 		}
 	}
+	b.machine.Bye(now)
 }
 
 // bury sends the last packets, answers the calls that came too late, and forgets what the bond held.

@@ -73,6 +73,9 @@ func (w *cable) withdraw(t *testing.T) {
 
 func TestAskerLeaves(t *testing.T) {
 	bubble(t, func(t *testing.T, w *cable) {
+		w.up[0].mu.Lock()
+		w.up[0].keep = true
+		w.up[0].mu.Unlock()
 		_, o := w.asked(t)
 		w.withdraw(t)
 		select {

@@ -113,8 +113,8 @@ var interops = []interop{
 
 // bulks are the long transfers.
 var bulks = []interop{
-	{name: "1 GiB down", dialer: knobs{Join: true}, links: fast, up: 1, down: gib, least: both, needDialer: joinedOut, needAccepter: joinedIn},
-	{name: "1 GiB up", dialer: knobs{Join: true}, links: fast, up: gib, down: 1, least: both, needDialer: joinedOut, needAccepter: joinedIn},
+	{name: "1 GiB down", dialer: knobs{Join: true}, links: fast, up: 1, down: gib, least: both, goodput: 300, needDialer: joinedOut, needAccepter: joinedIn},
+	{name: "1 GiB up", dialer: knobs{Join: true}, links: fast, up: gib, down: 1, least: both, goodput: 300, needDialer: joinedOut, needAccepter: joinedIn},
 }
 
 var (

@@ -36,6 +36,9 @@ func Main(ctx context.Context, args []string, out io.Writer) int {
 	if len(args) == 2 && args[0] == "peer" {
 		return exit(runErrand(ctx, args[1], out))
 	}
+	if len(args) > 0 && slices.Contains([]string{"up", "down", "shell"}, args[0]) {
+		return stand(ctx, args, out)
+	}
 	flags := flag.NewFlagSet("lab", flag.ContinueOnError)
 	flags.Usage = func() { usage(flags.Output()) }
 	keep := flags.Bool("keep", false, "")
@@ -63,6 +66,24 @@ func Main(ctx context.Context, args []string, out io.Writer) int {
 	return t.close()
 }
 
+// stand is what people do with links that stay.
+func stand(ctx context.Context, args []string, out io.Writer) int {
+	if why := Missing(); why != "" {
+		return exit(errors.New(why))
+	}
+	switch {
+	case len(args) == 2 && args[0] == "shell":
+		return exit(shell(ctx, args[1]))
+	case len(args) != 1 || args[0] == "shell":
+		usage(os.Stderr)
+		return 2
+	}
+	if err := removeStale(); err != nil || args[0] == "down" {
+		return exit(err)
+	}
+	return exit(up(ctx, out))
+}
+
 // find returns the suite that an argument names, or nil.
 func find(arg string) *suite {
 	name, _, _ := strings.Cut(arg, ":")
@@ -75,11 +96,13 @@ func find(arg string) *suite {
 }
 
 func usage(out io.Writer) {
-	fmt.Fprintln(out, "usage: go run ./build lab [-keep] SUITE[:PART OF A CASE'S NAME]...")
+	fmt.Fprintln(out, "usage: go run ./build lab [-keep] SUITE[:PART OF A CASE'S NAME]... | up | shell near|far | down")
 	for _, s := range suites() {
 		fmt.Fprintf(out, "  %-8s %s\n", s.name, s.about)
 	}
 	fmt.Fprintln(out, "  -keep    leaves captures and traces also of cases that pass")
+	fmt.Fprintln(out, "  up       two namespaces joined by two links, until interrupted; shell enters one")
+	fmt.Fprintln(out, "  down     removes what a lab that was killed left")
 }
 
 func exit(err error) int {

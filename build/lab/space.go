@@ -51,19 +51,14 @@ func (s *space) sysctl(setting string) error {
 
 // removeStale removes the namespaces of labs whose process is gone.
 func removeStale() error {
-	out, err := exec.Command("ip", "netns", "list").Output()
+	names, err := spaceNames()
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for line := range strings.Lines(string(out)) {
-		name, _, _ := strings.Cut(strings.TrimSpace(line), " ")
-		pid, ok := spaceOwner(name)
-		if !ok {
-			continue
-		}
-		if _, err := os.Stat("/proc/" + strconv.Itoa(pid)); errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, run("ip", "netns", "delete", name))
+	for _, name := range names {
+		if pid, ok := spaceOwner(name); ok && !alive(pid) {
+			errs = append(errs, (&space{name}).remove())
 		}
 	}
 	return errors.Join(errs...)

@@ -19,6 +19,7 @@ type way struct {
 	wake    chan struct{} // holds a token after the link's deadline may have come earlier
 	quit    chan struct{}
 	deliver func(pkts [][]byte)
+	nap     func(time.Duration)
 }
 
 // batchMax is how many packets are handed on at once.
@@ -30,7 +31,7 @@ const napMax = 2 * time.Millisecond
 // newWay starts a way. deliver must not keep the packets it is given.
 func newWay(c sim.Conditions, now func() clock.Time, deliver func(pkts [][]byte)) *way {
 	l := sim.NewLink(rand.NewPCG(rand.Uint64(), rand.Uint64()), c)
-	w := &way{link: l, now: now, wake: make(chan struct{}, 1), quit: make(chan struct{}), deliver: deliver}
+	w := &way{link: l, now: now, wake: make(chan struct{}, 1), quit: make(chan struct{}), deliver: deliver, nap: nap}
 	go w.drive()
 	return w
 }
@@ -110,7 +111,7 @@ func (w *way) drive() {
 		case <-w.quit:
 			return
 		default:
-			nap(min(next.Sub(now), napMax))
+			w.nap(min(next.Sub(now), napMax))
 		}
 	}
 }

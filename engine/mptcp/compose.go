@@ -100,7 +100,14 @@ func (c *Conn) capableFlags() wire.CapableFlags {
 // data, and each with the first octets, until the peer has shown that it received one.
 func (f *subflow) opensWith(part tcp.Part) bool {
 	id := &f.c.id
-	return f.c.client && !f.join && !id.confirmed && (part.Len == 0 || part.Chunk.Off <= id.earlyOut)
+	if !f.c.client || f.join || id.confirmed {
+		return false
+	}
+	if part.Len == 0 {
+		// DATA_FIN cannot ride with MP_CAPABLE: it goes behind it.
+		return !f.opened || !f.c.fin.due(f)
+	}
+	return part.Chunk.Off <= id.earlyOut
 }
 
 func (f *subflow) composeCapable(o *wire.Options, part tcp.Part, room int) {
@@ -121,6 +128,7 @@ func (f *subflow) composeCapable(o *wire.Options, part tcp.Part, room int) {
 	if m.Len() <= room {
 		o.Has |= wire.HasCapable
 		o.Capable = m
+		f.opened = true
 	}
 }
 

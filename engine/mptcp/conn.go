@@ -88,7 +88,7 @@ type identity struct {
 func (b *Bond) newConn(source, target netip.AddrPort, client bool) *Conn {
 	c := &Conn{b: b, source: source, target: target, client: client, phase: opening, wakeAt: clock.Never}
 	c.in.pool, c.out.pool = &b.pool, &b.pool
-	c.out.limit.Store(sendStart)
+	c.out.limit.Store(uint64(min(sendStart, b.cfg.Limits.SendBuffer)))
 	c.id.alone = true
 	c.id.checksum = b.cfg.Checksum
 	c.rcv.init(b)

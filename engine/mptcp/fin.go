@@ -130,7 +130,8 @@ func (c *Conn) pushEnd(now clock.Time) {
 	}
 	if f := c.speaker(nil); f != nil && !s.wanted && c.snd.edge >= s.pos {
 		s.wanted = true
-		f.tcp.Ack(1)
+		f.opened = false
+		f.tcp.Ack(2)
 	}
 }
 

@@ -109,6 +109,9 @@ func (c *Conn) push(now clock.Time) bool {
 	case c.pushLate(now):
 		return true
 	}
+	if schedule.Redundant(c.sched) && !c.plain() && c.pushRedundant(now) {
+		return true
+	}
 	s := &c.snd
 	n := min(s.end, s.edge) - min(s.next, s.end, s.edge)
 	if n == 0 {
@@ -117,9 +120,6 @@ func (c *Conn) push(now clock.Time) bool {
 	}
 	if c.b.cfg.Nagle && s.end-s.next < uint64(c.smallestMSS()) && s.next > s.una && !c.fin.queued {
 		return false
-	}
-	if schedule.Redundant(c.sched) {
-		return c.pushRedundant(now, int(n))
 	}
 	f := c.pick(now, int(s.end-s.next), int(s.edge-s.una), nil)
 	if f == nil {
@@ -236,22 +236,28 @@ func (c *Conn) pushEarly() bool {
 	return n > 0
 }
 
-// pushRedundant gives the same octets to every subflow that can carry them.
-func (c *Conn) pushRedundant(now clock.Time, n int) bool {
-	took := 0
+// pushRedundant gives a subflow the next octets that it has not carried, whether others have or not.
+func (c *Conn) pushRedundant(now clock.Time) bool {
+	s := &c.snd
 	for _, f := range c.subflows {
-		if !f.canCarry() || f.tcp.Room(now) <= 0 {
+		at := max(f.copied, s.una)
+		end := min(s.end, s.edge)
+		if at >= end || !f.canCarry() || f.tcp.Room(now) <= 0 {
 			continue
 		}
-		if took == 0 {
-			took = f.give(now, c.snd.next, n)
-		} else {
-			f.give(now, c.snd.next, took)
-			c.id.alone = false
+		n := uint64(f.give(now, at, int(end-at)))
+		if n == 0 {
+			continue
 		}
+		f.copied = at + n
+		if at < s.next {
+			c.id.alone = false
+			s.reinjected += min(n, s.next-at)
+		}
+		s.next = max(s.next, f.copied)
+		return true
 	}
-	c.snd.next += uint64(took)
-	return took > 0
+	return false
 }
 
 func (c *Conn) smallestMSS() int {

@@ -30,6 +30,7 @@ type subflow struct {
 	avoided           bool       // its address is being withdrawn
 	suspect           bool       // silent with octets outstanding: they were given to others
 	syns              int        // composed
+	opened            bool       // its last segment without data carried MP_CAPABLE
 	synAt             clock.Time // of the last of them
 	localID, remoteID uint8
 	nonce, peerNonce  uint32
@@ -46,6 +47,7 @@ type subflow struct {
 	fin               bool // the peer's FIN came
 
 	chunks  chunks
+	copied  uint64 // position of the stream up to which the redundant scheduler gave it octets
 	acked   uint64 // of the outgoing stream
 	maps    []mapping
 	held    []holding

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -20,12 +21,14 @@ type witness struct {
 	path  *Path
 	idsn  wire.DSN // of alice
 	other wire.DSN // of bob
+
+	here, there netip.AddrPort
 }
 
 // handshake shows a judge how alice meets bob.
 func handshake(t *testing.T) *witness {
 	h := &Host{Name: "alice"}
-	w := &witness{t: t, judge: NewJudge(), host: h, path: &Path{}}
+	w := &witness{t: t, judge: NewJudge(), host: h, path: &Path{}, here: alice, there: bob}
 	_, w.idsn = wire.KeyToken(keyA)
 	_, w.other = wire.KeyToken(keyB)
 	syn := &wire.Segment{Flags: wire.SYN}
@@ -45,7 +48,7 @@ func handshake(t *testing.T) *witness {
 // sends shows the judge a segment of alice's, who must think of it as said.
 func (w *witness) sends(s *wire.Segment, want string) {
 	w.t.Helper()
-	s.Source, s.Target = alice, bob
+	s.Source, s.Target = w.here, w.there
 	err := w.judge.See(&Sight{Host: w.host, Path: w.path, Sent: true, Packet: s.Append(nil)})
 	if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 		w.t.Errorf("%v: got %v, want %q", s, err, want)
@@ -54,7 +57,7 @@ func (w *witness) sends(s *wire.Segment, want string) {
 
 func (w *witness) gets(s *wire.Segment) {
 	w.t.Helper()
-	s.Source, s.Target = bob, alice
+	s.Source, s.Target = w.there, w.here
 	if err := w.judge.See(&Sight{Host: w.host, Path: w.path, Packet: s.Append(nil)}); err != nil {
 		w.t.Error(err)
 	}
@@ -99,12 +102,7 @@ func TestJudgeKnowsJoins(t *testing.T) {
 	token, _ := wire.KeyToken(keyB)
 	syn := &wire.Segment{Flags: wire.SYN}
 	syn.Options.Has, syn.Options.Join = wire.HasJoin, wire.Join{Length: 12, Token: token}
-	old := alice
-	defer func() { alice = old }()
-	alice = alice6
-	bob4 := bob
-	defer func() { bob = bob4 }()
-	bob = bob6
+	w.here, w.there = alice6, bob6
 	w.sends(syn, "")
 	w.sends(dss(acks(w.other+400), 0), "DATA_ACK goes back")
 }

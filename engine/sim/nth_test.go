@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -85,6 +86,9 @@ func playNth(t *testing.T, paired bool, manner Manner, do string, n int) bool {
 	}
 	s, count := stage()
 	err := play(s)
+	if fell := s.Client.bond.Counters().Fallbacks + s.Server.bond.Counters().Fallbacks; err == nil && fell > 0 {
+		err = errors.New("fell back to TCP")
+	}
 	if err != nil {
 		s, _ := stage()
 		where := tell(t, fmt.Sprintf("nth-%d", n), s)

@@ -17,8 +17,11 @@ type Plan struct {
 	Up, Down    int64         // octets the client writes, and the server
 	AnswerAfter time.Duration // how long the offer is held
 	Manner      Manner
+	Altered     bool          // a middlebox alters octets
 	Sip         int           // octets that a slow reader takes at once; 0: readers are quick
 	Rest        time.Duration // of a slow reader, after each sip
+
+	excused bool // something happened that it need not survive
 }
 
 // A Manner is how a connection ends.

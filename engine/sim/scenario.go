@@ -23,6 +23,8 @@ type Scenario struct {
 	Heals          clock.Time
 	Swizzle        bool
 	MayFail        bool // a middlebox or a move may leave a connection no way to go on
+
+	altered bool
 }
 
 // A Route is a path of a scenario.
@@ -118,7 +120,7 @@ func (c *Scenario) drawBoxes(dice *rand.Rand, n int) (spoiled bool) {
 			if i == n-1 {
 				r.Boxes = append(r.Boxes, &Alter{Chance: 0.01 + dice.Float64()*0.1, Dice: rand.New(rand.NewPCG(dice.Uint64(), 0))})
 				c.Client.Checksum = true
-				c.MayFail, spoiled = n == 1, true
+				c.MayFail, c.altered, spoiled = n == 1, true, true
 			}
 		}
 	}
@@ -191,7 +193,7 @@ func (c *Scenario) drawPlans(dice *rand.Rand) {
 		p := &Plan{
 			Dialled: clock.Time(dice.Int64N(int64(c.Heals) / 2)),
 			Target:  netip.AddrPortFrom(host, uint16(1000+i)),
-			Up:      size(), Down: size(),
+			Up:      size(), Down: size(), Altered: c.altered,
 		}
 		if dice.IntN(2) == 0 {
 			p.Manner = Manner(dice.IntN(int(Refused) + 1))

@@ -126,6 +126,9 @@ func (s *Stage) attachment(i, moves int) mptcp.PathConfig {
 func (s *Stage) moves(i int, at clock.Time) {
 	id, gone := mptcp.PathID(i), time.Duration(s.Dice.IntN(1500))*time.Millisecond
 	s.At(at, func(now clock.Time) {
+		if !s.Scenario.Paired {
+			s.excuse(now)
+		}
 		s.Client.bond.Detach(now, id)
 		s.Client.host.Wake()
 	})
@@ -137,6 +140,19 @@ func (s *Stage) moves(i int, at clock.Time) {
 		s.Client.bond.Attach(now, id, s.attachment(i, moves))
 		s.Client.host.Wake()
 	})
+}
+
+// excuse demands nothing more of connections that cannot be moved yet: until an octet or its
+// acknowledgement has come, an end does not know whether the other one speaks MPTCP (RFC 8684 3.1).
+func (s *Stage) excuse(now clock.Time) {
+	for _, t := range s.Client.Streams {
+		if t.Conn == nil || t.Over {
+			continue
+		}
+		if info := t.Conn.Info(now); info.Sent == 0 && info.Received == 0 || info.Fallback {
+			t.Plan.excused = true
+		}
+	}
 }
 
 // patience is how long after healing everything must be over.
@@ -198,7 +214,8 @@ func (s *Stage) unfinished() (all []*Stream) {
 	}
 	for _, t := range s.Client.Streams {
 		there := served[t.Plan]
-		if done := t.Plan.violent() || there != nil && there.finished(); t.finished() && done {
+		here, over := t.finished(), there != nil && there.finished()
+		if t.Plan.excused || here && over || t.Plan.violent() && (here || over) {
 			continue
 		}
 		all = append(all, t)

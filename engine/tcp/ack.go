@@ -43,8 +43,10 @@ func (s *Subflow) acknowledge(now clock.Time, seg *wire.Segment, ack uint64) {
 	if windowed || advanced {
 		s.windowOpened()
 	}
+	if advanced || s.snd.wnd == 0 {
+		s.loss.fired = 0 // it is there (RFC 9293 3.8.6.1)
+	}
 	if advanced {
-		s.loss.fired = 0
 		s.owner.Acked(now, s, min(ack, s.snd.queue.end))
 		s.closeStep(now)
 	}
@@ -117,7 +119,7 @@ func (s *Subflow) judge(now clock.Time, d *delivery, advanced bool) {
 	s.judgeTimeout(now, d, advanced)
 	s.rack.duplicates(d.duplicate, s.snd.una, s.snd.nxt)
 	if s.loss.active && s.snd.una >= s.loss.recover {
-		s.loss.active = false
+		s.loss.active, s.loss.allow = false, 0
 		s.rack.recovered()
 	}
 	switch {

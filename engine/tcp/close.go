@@ -119,6 +119,9 @@ func (s *Subflow) transmitReset(now clock.Time, buf []byte) []byte {
 	e.reset = false
 	seg := s.begin(now, e.flags)
 	seg.Seq, seg.Ack = e.seq, e.ack
+	if e.flags&wire.ACK != 0 && s.handshake.tries > 0 {
+		s.stamp(now, &seg.Options) // RFC 7323 3.2
+	}
 	p := Part{Off: s.snd.nxt}
 	s.owner.Compose(now, s, seg, p, s.roomFor(seg))
 	return s.write(seg, buf, p)

@@ -36,11 +36,15 @@ type Config struct {
 	SharedWindow bool
 }
 
+// retriesMax is more than anybody waits for.
+const retriesMax = 30
+
 // withDefaults puts the documented defaults in place of zeros.
 func (c Config) withDefaults() Config {
 	if c.WindowScale == 0 {
 		c.WindowScale = 8
 	}
+	c.SynRetries, c.Retries = min(c.SynRetries, retriesMax), min(c.Retries, retriesMax)
 	c.WindowScale = min(c.WindowScale, maxWindowScale)
 	if c.SynRetries <= 0 {
 		c.SynRetries = 6

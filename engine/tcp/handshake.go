@@ -13,9 +13,9 @@ import (
 //	           └──────SYN (simultaneous open)──────────────────────►┘
 type handshake struct {
 	active   bool
-	answered bool // the SYN/ACK may leave
-	due      bool // SYN or SYN/ACK is to leave
-	tries    uint8
+	answered bool   // the SYN/ACK may leave
+	due      bool   // SYN or SYN/ACK is to leave
+	tries    uint8  // SYNs or SYN/ACKs that left; stops at 255
 	tsVal    uint32 // of the SYN, whose repeats are the same
 	sentAt   clock.Time
 	fitted   uint32        // octets that rode in the SYN
@@ -168,7 +168,7 @@ func (s *Subflow) establish(now clock.Time, seg *wire.Segment, acked uint64) {
 	h := &s.handshake
 	h.due = false
 	s.timer.retransmit = clock.Never
-	s.loss.backoff = 0
+	s.loss.backoff, s.loss.fired = 0, 0
 	if foreign := !s.cfg.Early || s.cfg.AskCookie || s.cfg.Cookie.Len > 0; h.tries == 1 && (foreign || !h.active) {
 		s.path.RTTSample(now, now.Sub(h.sentAt))
 	}
@@ -197,11 +197,11 @@ func (s *Subflow) establish(now clock.Time, seg *wire.Segment, acked uint64) {
 	s.armRetransmit(now)
 }
 
-// synTimeout is how long to wait for the answer to the tries-th SYN. The first wait knows the path;
+// synTimeout is how long to wait for the answer to a SYN. The first wait knows the path;
 // the others leave the peer time to decide (RFC 6298 2.1, 5.7).
 func (s *Subflow) synTimeout() time.Duration {
 	wait := s.path.RTO()
-	if n := s.handshake.tries - 1; n > 0 {
+	if n := s.loss.fired; n > 0 {
 		wait = max(wait<<n, time.Second<<(n-1))
 	}
 	return min(wait, rtoMax)
@@ -209,9 +209,10 @@ func (s *Subflow) synTimeout() time.Duration {
 
 // onSynTimer repeats the SYN or SYN/ACK, or gives up.
 func (s *Subflow) onSynTimer(now clock.Time) {
-	if int(s.handshake.tries) > s.cfg.SynRetries {
+	if int(s.loss.fired) >= s.cfg.SynRetries {
 		s.finish(now, ErrTimeout)
 		return
 	}
+	s.loss.fired++
 	s.handshake.due = true
 }

@@ -28,8 +28,8 @@ func (s *Subflow) announcedMSS() uint16 {
 	return uint16(mss)
 }
 
-// packetMax is the largest packet that may be sent: what path and peer take (RFC 9293 3.7.1).
-func (s *Subflow) packetMax() int {
+// mssMax is what the peer takes in a segment, options counted (RFC 9293 3.7.1).
+func (s *Subflow) mssMax() int {
 	mss := s.snd.mss
 	if mss == 0 {
 		mss = 0xffff // the peer has not said yet
@@ -37,8 +37,11 @@ func (s *Subflow) packetMax() int {
 	if s.cfg.MaxMSS > 0 {
 		mss = min(mss, s.cfg.MaxMSS)
 	}
-	return min(s.path.MTU(), s.headers()+mss)
+	return mss
 }
+
+// packetMax is the largest packet that may be sent: what path and peer take.
+func (s *Subflow) packetMax() int { return min(s.path.MTU(), s.headers()+s.mssMax()) }
 
 // MSS returns the payload octets that fit a segment with the usual options.
 func (s *Subflow) MSS() int {
@@ -50,13 +53,15 @@ func (s *Subflow) MSS() int {
 }
 
 // probeSize is the size of a packet that path MTU discovery wants tried, if one can be built now from n
-// octets in a buffer (RFC 4821 7.2, RFC 8899 5.2); else 0.
+// octets in a buffer (RFC 4821 7.2, RFC 8899 5.2); else 0. The path names a size only once, so it is not
+// asked unless any size could be built.
 func (s *Subflow) probeSize(now clock.Time, n, buffer int) int {
-	if n < buffer {
-		return 0 // might not fill it: the path names a size only once
+	most := min(buffer, s.headers()+s.mssMax())
+	if most <= s.packetMax() || n < most-s.headers() {
+		return 0
 	}
 	size := s.path.Probe(now)
-	if size > buffer || size-s.headers() > s.snd.mss || s.cfg.MaxMSS > 0 && size-s.headers() > s.cfg.MaxMSS {
+	if size > most {
 		s.path.Probed(now, size, false)
 		return 0
 	}

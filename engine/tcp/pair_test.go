@@ -122,8 +122,7 @@ type world struct {
 	delay           time.Duration
 	loss, dup, swap float64
 	sent            int
-	drop            func(from int, seg *wire.Segment) bool
-	watch           func(from int, seg *wire.Segment)
+	fault           func(from int, pkt []byte) bool // reports whether it took the packet
 	buf             []byte
 }
 
@@ -153,7 +152,7 @@ func newWorld(t testing.TB, seed uint64, config func(*Config)) *world {
 // listen opens the other end when the SYN comes.
 func (w *world) listen(syn *wire.Segment) {
 	cfg := *w.hosts[0].sub.Config()
-	cfg.Local, cfg.Remote, cfg.Path, cfg.ISS = addrB, addrA, w.hosts[1].path, 0xfffff000
+	cfg.Local, cfg.Remote, cfg.Path, cfg.ISS = cfg.Remote, cfg.Local, w.hosts[1].path, 0xfffff000
 	w.hosts[1].sub = Listen(w.now, cfg, w.hosts[1], syn)
 	w.hosts[1].sub.Answer(w.now)
 }
@@ -175,10 +174,7 @@ func (w *world) send(from int) bool {
 	if len(pkt) > 1440 {
 		w.t.Fatalf("packet of %d octets", len(pkt))
 	}
-	if w.watch != nil {
-		w.watch(from, &seg)
-	}
-	if w.drop != nil && w.drop(from, &seg) || w.rng.Float64() < w.loss {
+	if w.fault != nil && w.fault(from, pkt) || w.rng.Float64() < w.loss {
 		return true
 	}
 	w.free[from] = max(w.free[from], w.now).Add(time.Duration(len(pkt)) * time.Second / time.Duration(w.rate))
@@ -190,10 +186,15 @@ func (w *world) send(from int) bool {
 }
 
 func (w *world) enqueue(from int, pkt []byte) {
-	at := w.free[from].Add(w.delay)
+	extra := time.Duration(0)
 	if w.rng.Float64() < w.swap {
-		at = at.Add(time.Duration(w.rng.Int64N(int64(w.delay))))
+		extra = time.Duration(w.rng.Int64N(int64(w.delay)))
 	}
+	w.later(from, pkt, extra)
+}
+
+func (w *world) later(from int, pkt []byte, extra time.Duration) {
+	at := max(w.free[from], w.now).Add(w.delay + extra)
 	w.sent++
 	to := w.hosts[1-from]
 	p := parcel{at, append([]byte(nil), pkt...), w.sent}
@@ -363,11 +364,55 @@ func broken(s *Subflow) error {
 }
 
 func TestPairTransfers(t *testing.T) {
-	w := newWorld(t, 1, nil)
-	w.hosts[0].want, w.hosts[1].want = 1<<20, 300000
-	w.hosts[0].closes, w.hosts[1].closes = true, true
-	w.mustFinish(10 * time.Second)
-	t.Logf("done at %v, %+v", time.Duration(w.now), w.hosts[0].sub.Stats())
+	for _, remote := range []string{"10.0.0.2:443", "[fd00::2]:443"} {
+		w := newWorld(t, 1, func(c *Config) {
+			c.Remote = netip.MustParseAddrPort(remote)
+			if c.Remote.Addr().Is6() {
+				c.Local = netip.MustParseAddrPort("[fd00::1]:40000")
+			}
+		})
+		w.hosts[0].want, w.hosts[1].want = 1<<20, 300000
+		w.hosts[0].closes, w.hosts[1].closes = true, true
+		w.mustFinish(time.Second)
+		if n := w.hosts[0].sub.Stats(); n.Retransmits != 0 || n.OctetsIn != 300000 || n.OctetsOut != 1<<20 {
+			t.Errorf("%+v", n)
+		}
+	}
+}
+
+// Each loss costs one retransmission and no timeout, however many segments are in flight; reordering
+// costs next to nothing once it is known.
+func TestPairRetransmitsWhatWasLost(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		loss, swap float64
+		more       int // retransmissions beyond the losses
+	}{
+		{"loss", 0.02, 0, 2},
+		{"reordering", 0, 0.05, 10},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, 3, func(cfg *Config) { cfg.Path = path.New(&fixed{200 * 1440}, 1440) })
+			a := w.hosts[0]
+			a.path = a.sub.Config().Path
+			a.want, w.swap = 5<<20, c.swap
+			drops := 0
+			w.fault = func(from int, pkt []byte) bool {
+				if from == 0 && len(pkt) > 1000 && w.rng.Float64() < c.loss {
+					drops++
+					return true
+				}
+				return false
+			}
+			w.mustFinish(5 * time.Second)
+			if n := a.sub.Stats(); n.Timeouts > 0 || int(n.Retransmits) > drops+c.more || int(n.Retransmits) < drops {
+				t.Errorf("%d drops, %+v", drops, n)
+			}
+			if limit := 1.2 * (5 << 20) / float64(w.rate); time.Duration(w.now).Seconds() > limit {
+				t.Errorf("took %v, want less than %.2f s", time.Duration(w.now), limit)
+			}
+		})
+	}
 }
 
 func TestPairSurvivesBadLinks(t *testing.T) {
@@ -397,5 +442,61 @@ func TestPairSurvivesBadLinks(t *testing.T) {
 			a.closes, b.closes = true, true
 			w.mustFinish(1000 * time.Second)
 		})
+	}
+}
+
+// Whichever packet is lost, doubled or late, everything arrives and both ends close.
+func TestPairSurvivesTheNthPacket(t *testing.T) {
+	faults := map[string]func(w *world, from int, pkt []byte) bool{
+		"lost":     func(*world, int, []byte) bool { return true },
+		"doubled":  func(w *world, from int, pkt []byte) bool { w.enqueue(from, pkt); return false },
+		"late":     func(w *world, from int, pkt []byte) bool { w.later(from, pkt, 35*time.Millisecond); return true },
+		"too late": func(w *world, from int, pkt []byte) bool { w.later(from, pkt, 3*time.Second); return true },
+	}
+	for name, fault := range faults {
+		for _, config := range []func(*Config){nil, func(c *Config) { c.Early, c.Timestamps = true, true }, func(c *Config) { c.NoSACK = true }} {
+			for n := 1; ; n++ {
+				w := newWorld(t, 1, config)
+				a, b := w.hosts[0], w.hosts[1]
+				a.want, b.want, a.closes, b.closes = 30000, 20000, true, true
+				if config != nil {
+					a.sub.Push(base, 500)
+					a.pushed = 500
+				}
+				count := 0
+				w.fault = func(from int, pkt []byte) bool {
+					count++
+					return count == n && fault(w, from, pkt)
+				}
+				w.mustFinish(30 * time.Second)
+				if count < n {
+					break
+				}
+				if t.Failed() {
+					t.Fatalf("packet %d %s", n, name)
+				}
+			}
+		}
+	}
+}
+
+// A reader that takes its time closes the window; nothing is lost and nothing is sent beyond it.
+func TestPairWithSlowReader(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld(t, seed, func(c *Config) { c.WindowScale = 2 })
+		w.loss = 0.02
+		a, b := w.hosts[0], w.hosts[1]
+		a.want, a.closes, b.closes = 200000, true, true
+		b.window, b.unread = 10000, true
+		for !w.finished() && w.now < clock.Time(200*time.Second) {
+			w.run(w.now.Add(50*time.Millisecond), w.finished)
+			if b.sub != nil {
+				b.window = max(b.window, int(b.got)+w.rng.IntN(10000))
+				b.sub.WindowGrew()
+			}
+		}
+		if !w.finished() {
+			t.Fatalf("seed %d: %d of %d octets", seed, b.got, a.want)
+		}
 	}
 }

@@ -18,7 +18,7 @@ type Owner interface {
 
 	// Compose adds the owner's options to a segment about to leave, at most room octets of them
 	// (each option counts its own length; padding is taken care of). part says which octets the
-	// segment will carry; its payload is not there yet.
+	// segment will carry; its payload is not there yet. It must not end the subflow.
 	Compose(now clock.Time, s *Subflow, seg *wire.Segment, part Part, room int)
 
 	// Signals acts on the options of a segment that passed the checks of RFC 9293 3.10.7.4 and RFC

@@ -12,7 +12,9 @@ func (s *Subflow) transmitSyn(now clock.Time, buf []byte) []byte {
 	if h.tries == 0 {
 		h.sentAt, h.tsVal = now, millis(now)
 	}
-	h.tries++
+	if h.tries < 255 {
+		h.tries++
+	}
 	seg := s.begin(now, wire.SYN)
 	seg.Seq = s.snd.iss
 	if s.state == SynReceived {
