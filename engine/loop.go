@@ -182,13 +182,16 @@ func (b *Bond) end(now clock.Time) {
 			c.machine.Abort(now)
 		}
 	}
-	b.machine.Bye(now)
 }
 
 // bury sends the last packets, answers the calls that came too late, and forgets what the bond held.
 func (b *Bond) bury(in *letters) {
+	// Resets first: to a peer that hears Bye every connection that is left was reset, also one that
+	// was refused.
 	for b.send(in.now) {
 	}
+	b.machine.Bye(in.now)
+	b.send(in.now)
 	b.mail.close()
 	b.mail.take(in)
 	b.serve(in)

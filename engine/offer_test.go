@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,9 +58,10 @@ func TestOfferIsAnsweredOnce(t *testing.T) {
 func (w *cable) withdraw(t *testing.T) {
 	t.Helper()
 	w.up[0].mu.Lock()
-	defer w.up[0].mu.Unlock()
+	last := slices.Clone(w.up[0].last)
+	w.up[0].mu.Unlock()
 	var syn wire.Segment
-	if err := syn.Parse(w.up[0].last); err != nil || syn.Flags != wire.SYN {
+	if err := syn.Parse(last); err != nil || syn.Flags != wire.SYN {
 		t.Fatalf("the last packet is no SYN: %v, %v", syn.Flags, err)
 	}
 	rst := wire.Segment{

@@ -42,14 +42,17 @@ const (
 	gib = 1 << 30
 )
 
-// both is a share that only a link in use has.
-var both = [2]float64{0.15, 0.15}
+// Shares that links in use have at least, and unused ones at most.
+var (
+	both      = [2]float64{0.15, 0.15}
+	firstOnly = [2]float64{0, idle}
+)
 
 // interops are the cases that the engine must pass in both roles.
 var interops = []interop{
-	{name: "one subflow", up: 2 * mib, down: 2 * mib, most: [2]float64{1, 0.001},
+	{name: "one subflow", up: 2 * mib, down: 2 * mib, most: firstOnly,
 		needDialer: []string{"MPCapableSYNTX", "MPCapableSYNACKRX"}, needAccepter: []string{"MPCapableSYNRX", "MPCapableACKRX"}},
-	{name: "one subflow, IPv6", ipv6: true, up: 2 * mib, down: 2 * mib, most: [2]float64{1, 0.001},
+	{name: "one subflow, IPv6", ipv6: true, up: 2 * mib, down: 2 * mib, most: firstOnly,
 		needDialer: []string{"MPCapableSYNACKRX"}, needAccepter: []string{"MPCapableACKRX"}},
 	{name: "two subflows, down", dialer: knobs{Join: true}, up: 1, down: 12 * mib, least: both,
 		needDialer: joinedOut, needAccepter: joinedIn},
@@ -69,20 +72,20 @@ var interops = []interop{
 	{name: "dialer announces, accepter joins", dialer: knobs{Announce: true}, accepter: knobs{Take: true}, up: 12 * mib, down: 1, least: both,
 		needDialer: []string{"AddAddrTx", "EchoAdd", "MPJoinSynRx", "MPJoinAckRx"}, needAccepter: []string{"AddAddr", "EchoAddTx", "MPJoinSynTx", "MPJoinSynAckRx"}},
 
-	{name: "backup", dialer: knobs{Join: true, Backup: true}, up: 1, down: 6 * mib, most: [2]float64{1, 0.05},
+	{name: "backup", dialer: knobs{Join: true, Backup: true}, up: 1, down: 6 * mib, most: [2]float64{0, 0.05},
 		needDialer: joinedOut, needAccepter: append([]string{"MPJoinSynBackupRx"}, joinedIn...)},
 	{name: "backup takes over", dialer: knobs{Join: true, Backup: true}, up: 1, down: 12 * mib, least: [2]float64{0.05, 0.3}, goodput: 15,
 		during: firstDies, needDialer: joinedOut, needAccepter: joinedIn},
-	{name: "MP_PRIO by the dialer", dialer: knobs{Join: true}, up: 1, down: 12 * mib, most: [2]float64{1, 0.3},
+	{name: "MP_PRIO by the dialer", dialer: knobs{Join: true}, up: 1, down: 12 * mib, most: [2]float64{0, 0.3},
 		during:     func(ctx context.Context, s *scene) error { return demote(ctx, s, s.dialing, s.dialer) },
 		needDialer: []string{"MPPrioTx"}, needAccepter: []string{"MPPrioRx"}},
-	{name: "MP_PRIO by the accepter", accepter: knobs{Announce: true}, dialer: knobs{Take: true}, up: 12 * mib, down: 1, most: [2]float64{1, 0.3},
+	{name: "MP_PRIO by the accepter", accepter: knobs{Announce: true}, dialer: knobs{Take: true}, up: 12 * mib, down: 1, most: [2]float64{0, 0.3},
 		during:     func(ctx context.Context, s *scene) error { return demote(ctx, s, s.accepting, s.accepter) },
 		needDialer: []string{"MPPrioRx"}, needAccepter: []string{"MPPrioTx"}},
-	{name: "REMOVE_ADDR by the dialer", dialer: knobs{Join: true}, up: 1, down: 12 * mib, most: [2]float64{1, 0.35},
+	{name: "REMOVE_ADDR by the dialer", dialer: knobs{Join: true}, up: 1, down: 12 * mib, most: [2]float64{0, 0.35},
 		during:     func(ctx context.Context, s *scene) error { return withdraw(ctx, s, s.dialing, s.dialer) },
 		needDialer: []string{"RmAddrTx"}, needAccepter: []string{"RmAddr"}, allow: ended},
-	{name: "REMOVE_ADDR by the accepter", accepter: knobs{Announce: true}, dialer: knobs{Take: true}, up: 12 * mib, down: 1, most: [2]float64{1, 0.35},
+	{name: "REMOVE_ADDR by the accepter", accepter: knobs{Announce: true}, dialer: knobs{Take: true}, up: 12 * mib, down: 1, most: [2]float64{0, 0.35},
 		during:     func(ctx context.Context, s *scene) error { return withdraw(ctx, s, s.accepting, s.accepter) },
 		needDialer: []string{"RmAddr"}, needAccepter: []string{"RmAddrTx"}, allow: ended},
 
@@ -97,9 +100,20 @@ var interops = []interop{
 		needDialer: joinedOut, needAccepter: joinedIn, packets: "tcp.options.mptcp.checksum"},
 	{name: "accepter requires checksums", dialer: knobs{Join: true}, accepter: knobs{Checksum: true}, up: 4 * mib, down: 4 * mib, least: both,
 		needDialer: joinedOut, needAccepter: joinedIn, packets: "tcp.options.mptcp.checksum"},
-	{name: "dialer speaks TCP only", dialer: knobs{Plain: true}, accepter: knobs{Announce: true}, up: 2 * mib, down: 2 * mib, fallback: true, most: [2]float64{1, 0.001}},
-	{name: "accepter speaks TCP only", dialer: knobs{Join: true}, accepter: knobs{Plain: true}, up: 2 * mib, down: 2 * mib, fallback: true, most: [2]float64{1, 0.001},
+	{name: "dialer speaks TCP only", dialer: knobs{Plain: true}, accepter: knobs{Announce: true}, up: 2 * mib, down: 2 * mib, fallback: true, most: firstOnly},
+	{name: "accepter speaks TCP only", dialer: knobs{Join: true}, accepter: knobs{Plain: true}, up: 2 * mib, down: 2 * mib, fallback: true, most: firstOnly,
 		allow: []string{"MPCapableFallbackSYNACK"}},
+
+	{name: "options of SYNs are stripped", dialer: knobs{Join: true}, up: 2 * mib, down: 2 * mib, fallback: true, most: firstOnly,
+		strips: "tcp flags & syn == syn", allow: []string{"MPCapableFallbackSYNACK"}},
+	{name: "options of SYNs alone pass, down", dialer: knobs{Join: true}, up: 1, down: 2 * mib, late: true, most: firstOnly,
+		strips: "tcp flags & syn == 0", allow: stripped},
+	{name: "options of SYNs alone pass, up", dialer: knobs{Join: true}, up: 2 * mib, down: 1, late: true, most: firstOnly,
+		strips: "tcp flags & syn == 0", allow: stripped},
+
+	{name: "payload altered on the second link", links: altering, dialer: knobs{Join: true, Checksum: true}, up: 4 * mib, down: 4 * mib,
+		needDialer: joinedOut, needAccepter: joinedIn, packets: "tcp.options.mptcp.subtype == 6",
+		allow: []string{"DSSCorruptionReset", "DataCsumErr", "MPFailRx", "MPFailTx", "MPRstRx", "MPRstTx"}},
 
 	{name: "first link silent for 2 s", dialer: knobs{Join: true}, up: 1, down: 24 * mib, least: both, goodput: 20,
 		during:     func(ctx context.Context, s *scene) error { return nap2s(ctx, s, 0) },
@@ -120,11 +134,16 @@ var bulks = []interop{
 var (
 	joinedOut = []string{"MPCapableSYNACKRX", "MPJoinSynTx", "MPJoinSynAckRx"}
 	joinedIn  = []string{"MPCapableACKRX", "MPJoinSynRx", "MPJoinAckRx"}
+	stripped  = []string{"MPCapableFallbackACK", "MPCapableDataFallback", "DssFallback"}
 	ended     = []string{"MPRstTx", "MPRstRx"} // a subflow may end with a reset that says why
 
 	fast = []sim.Conditions{
 		{Rate: 300e6, Delay: 5 * time.Millisecond, QueueTime: 50 * time.Millisecond, MTU: 1500},
 		{Rate: 200e6, Delay: 10 * time.Millisecond, QueueTime: 50 * time.Millisecond, MTU: 1500},
+	}
+	altering = []sim.Conditions{
+		{Rate: 40e6, Delay: 5 * time.Millisecond, QueueTime: 60 * time.Millisecond, MTU: 1500},
+		{Rate: 30e6, Delay: 10 * time.Millisecond, QueueTime: 60 * time.Millisecond, MTU: 1500, Alter: 0.005},
 	}
 	lossy = []sim.Conditions{
 		{Rate: 40e6, Delay: 5 * time.Millisecond, QueueTime: 60 * time.Millisecond, MTU: 1500, Loss: 0.01},

@@ -124,7 +124,7 @@ func Missing() string {
 	if _, err := os.Stat("/proc/sys/net/mptcp/enabled"); err != nil {
 		return "needs a kernel with Multipath TCP"
 	}
-	for _, tool := range []string{"ip", "nstat", "sysctl", "tshark"} {
+	for _, tool := range []string{"ip", "nft", "nstat", "sysctl", "tshark"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return "needs " + tool
 		}
@@ -165,7 +165,7 @@ func (t *table) add(r row) {
 	case skip:
 		t.skipped++
 	}
-	line := fmt.Sprintf("%-58s %-34s %-22s %s", r.name, r.figure, r.limit, r.verdict)
+	line := fmt.Sprintf("%-52s %-32s %-26s %s", r.name, r.figure, r.limit, r.verdict)
 	if r.why != "" {
 		line += ": " + r.why
 	}

@@ -7,10 +7,13 @@ import (
 	"strings"
 )
 
+// objections is a display filter for what no packet should be.
+const objections = `_ws.malformed || (mptcp && _ws.expert.severity == "Error") || mptcp.connection.echoed_key_mismatch ||
+	mptcp.connection.missing_algorithm || mptcp.connection.unsupported_algorithm`
+
 // inspect has tshark dissect a capture and says what it finds malformed in it.
 func inspect(ctx context.Context, capture string) error {
-	lines, err := shark(ctx, capture, `_ws.malformed || (mptcp && _ws.expert.severity == "Error")`,
-		"frame.number", "_ws.expert.message")
+	lines, err := shark(ctx, capture, objections, "frame.number", "_ws.expert.message")
 	if err != nil {
 		return err
 	}

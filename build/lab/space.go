@@ -49,6 +49,19 @@ func (s *space) sysctl(setting string) error {
 	return run("ip", "netns", "exec", s.name, "sysctl", "-qw", setting)
 }
 
+// strip has a middlebox before the namespace remove MPTCP options, both ways, of packets that match.
+func (s *space) strip(match string) error {
+	cmd := s.command(context.Background(), "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(fmt.Sprintf(`table inet middlebox {
+		chain out { type filter hook output priority 0; %[1]s reset tcp option mptcp; }
+		chain in { type filter hook prerouting priority -300; %[1]s reset tcp option mptcp; }
+	}`, match))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("nft: %w: %s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
 // removeStale removes the namespaces of labs whose process is gone.
 func removeStale() error {
 	names, err := spaceNames()

@@ -234,6 +234,7 @@ func (c *Conn) deadline() clock.Time {
 
 // advance does what has fallen due.
 func (c *Conn) advance(now clock.Time) {
+	c.wakeAt = clock.Never // Transmit follows, and knows anew
 	for i := len(c.subflows) - 1; i >= 0; i-- {
 		if f := c.subflows[i]; f.tcp.Deadline() <= now {
 			f.tcp.Advance(now)

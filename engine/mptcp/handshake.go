@@ -24,7 +24,9 @@ func (f *subflow) Signals(now clock.Time, t *tcp.Subflow, seg *wire.Segment) boo
 			return false
 		}
 	case !f.ready:
-		f.receiveThird(now, seg)
+		if !f.receiveThird(now, seg) {
+			return false
+		}
 	}
 	if c.plain() {
 		c.snd.edge = unbounded
@@ -145,13 +147,15 @@ func (c *Conn) begin(now clock.Time) {
 }
 
 // receiveThird is the third ACK, or what came in its place, at the end that was asked (RFC 8684 3.1).
-func (f *subflow) receiveThird(now clock.Time, seg *wire.Segment) {
+// What overtook it must wait: without the peer's key it means nothing.
+func (f *subflow) receiveThird(now clock.Time, seg *wire.Segment) bool {
 	c := f.c
-	if c.phase != opening || c.id.initial != nil {
-		return
-	}
 	o := &seg.Options
 	m := &o.Capable
+	overtook := c.id.mptcp && o.Has&wire.HasDSS != 0 && o.Has&wire.HasCapable == 0
+	if c.phase != opening || c.id.initial != nil || overtook {
+		return false
+	}
 	c.id.initial = f
 	c.id.earlyIn = uint64(f.tcp.Early())
 	f.ready = true
@@ -171,6 +175,7 @@ func (f *subflow) receiveThird(now clock.Time, seg *wire.Segment) {
 	}
 	c.begin(now)
 	c.confirm(now)
+	return true
 }
 
 // receiveFirst is the first data of the dialling end, mapped by MP_CAPABLE itself.

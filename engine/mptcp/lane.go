@@ -202,8 +202,8 @@ func (c *Conn) refusedBecause(now clock.Time, why wire.Reason) {
 }
 
 // suspected begins to probe a path that is silent with octets outstanding.
-func (p *bondPath) suspected(now clock.Time) {
-	if p.pingAt == clock.Never {
+func (b *Bond) suspected(now clock.Time, p *bondPath) {
+	if b.lane != nil && p.pingAt == clock.Never {
 		p.pingAt, p.pings = now, 0
 	}
 }

@@ -162,7 +162,7 @@ func (f *subflow) advance(now clock.Time) {
 	}
 	if !f.suspect && len(f.c.subflows) > 1 && f.tcp.Outstanding() > 0 && f.state.SuspectAt() <= now {
 		f.suspect = true
-		f.path.suspected(now)
+		f.c.b.suspected(now, f.path)
 		f.c.trace.add(now, evSuspect, f.path.id, uint64(f.tcp.Outstanding()))
 		f.c.reinjectAll(f)
 	}

@@ -43,7 +43,7 @@ func TestGoodputOfCleanPaths(t *testing.T) {
 		for _, rateRatio := range []int64{1, 2, 5, 10} {
 			t.Run(fmt.Sprintf("RTT 1:%d, rate 1:%d", rttRatio, rateRatio), func(t *testing.T) {
 				t.Parallel()
-				const fast, near = 20e6, 10 * time.Millisecond
+				const fast, near = 10e6, 10 * time.Millisecond
 				for _, c := range []struct {
 					name string
 					a, b Conditions
@@ -63,7 +63,7 @@ func TestGoodputOfCleanPaths(t *testing.T) {
 
 // TestBadPathDoesNoHarm demands that a bad path beside a good one costs at most 3 % of the good one.
 func TestBadPathDoesNoHarm(t *testing.T) {
-	good := Conditions{Rate: 20e6, Delay: 10 * time.Millisecond}
+	good := Conditions{Rate: 10e6, Delay: 10 * time.Millisecond}
 	for name, spoil := range map[string]func(c *Conditions){
 		"5 % loss":         func(c *Conditions) { c.Loss = 0.05 },
 		"10 times the RTT": func(c *Conditions) { c.Delay *= 10 },

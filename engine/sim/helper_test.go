@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"regexp"
 	"runtime/debug"
 	"strings"
 
@@ -23,3 +24,6 @@ func wrapsSoon(key [8]byte, iss [4]byte) (low uint32, ok bool) {
 	low = uint32(idsn)
 	return low, -low <= nearMax && -binary.BigEndian.Uint32(iss[:]) <= nearMax
 }
+
+// pointers takes out what is printed of addresses in memory.
+func pointers(s string) string { return regexp.MustCompile("0x[0-9a-f]+").ReplaceAllString(s, "") }

@@ -34,7 +34,6 @@ type Application interface {
 func (w *World) NewHost(name string, m mptcp.Machine) *Host {
 	h := &Host{Name: name, Machine: m, World: w, buf: make([]byte, 1<<16)}
 	h.alarm = w.alarm(h.turn)
-	w.hosts = append(w.hosts, h)
 	h.alarm.set(w.now)
 	return h
 }

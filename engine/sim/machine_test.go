@@ -92,10 +92,12 @@ func TestTraceTellsRunsApart(t *testing.T) {
 }
 
 func TestStoryAndCapture(t *testing.T) {
-	w, _ := toys(&toy{every: 10 * time.Millisecond})
+	w, a := NewWorld(1), &toy{every: 10 * time.Millisecond}
+	host := w.NewHost("a", a)
+	w.NewPath("wire", host, 3, w.NewHost("b", &toy{deadline: clock.Never}), 0, Conditions{Delay: 5 * time.Millisecond}, Conditions{})
 	var story, packets strings.Builder
 	w.Tap(NewStory(&story))
-	c, err := NewCapture(&packets, w.hosts[0])
+	c, err := NewCapture(&packets, host)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,11 +88,10 @@ func (b *NAT) port(inside netip.AddrPort) uint16 {
 	if p, ok := b.outside[inside]; ok {
 		return p
 	}
-	if b.last == 0 {
+	if b.inside == nil {
 		b.Forget()
-		b.last = 1023
 	}
-	b.last++
+	b.last = max(b.last+1, 1024)
 	b.inside[b.last], b.outside[inside] = inside, b.last
 	return b.last
 }

@@ -40,7 +40,6 @@ func (w *World) NewPath(name string, a *Host, ida mptcp.PathID, b *Host, idb mpt
 		p.ends[i].alarm = w.alarm(func(now clock.Time) { p.arrive(now, i) })
 		p.ends[i].host.paths = append(p.ends[i].host.paths, p)
 	}
-	w.paths = append(w.paths, p)
 	return p
 }
 
@@ -61,9 +60,6 @@ func (p *Path) Set(up, down Conditions) {
 		e.alarm.set(e.link.Next())
 	}
 }
-
-// Renumber gives the path another number at its A side.
-func (p *Path) Renumber(id mptcp.PathID) { p.ends[0].id = id }
 
 // side returns which end of the path is h's.
 func (p *Path) side(h *Host) int {

@@ -34,6 +34,7 @@ type Route struct {
 	Forecast Forecast
 	Boxes    []Middlebox
 	NAT      bool
+	Toggles  clock.Time // when it becomes backup, or stops being it; 0: never
 }
 
 // Draw returns the scenario of a seed: first what there is, then how much of it.
@@ -69,6 +70,11 @@ func Draw(seed uint64) *Scenario {
 		c.MayFail = c.MayFail || r.Forecast.Faults&HandsOver != 0 && n == 1
 	}
 	c.drawPlans(dice)
+	for i := range c.Routes {
+		if dice.IntN(5) == 0 {
+			c.Routes[i].Toggles = clock.Time(1 + dice.Int64N(int64(c.Heals)))
+		}
+	}
 	return c
 }
 
@@ -226,7 +232,7 @@ func (c *Scenario) String() string {
 	fmt.Fprintf(&b, "client %+v\nserver %+v\n", c.Client, c.Server)
 	for i := range c.Routes {
 		r := &c.Routes[i]
-		fmt.Fprintf(&b, "path%d v4 %v v6 %v backup %v NAT %v: %v\n", i, r.V4, r.V6, r.Backup, r.NAT, r.Forecast)
+		fmt.Fprintf(&b, "path%d v4 %v v6 %v backup %v toggles %v NAT %v: %v\n", i, r.V4, r.V6, r.Backup, time.Duration(r.Toggles), r.NAT, r.Forecast)
 		for _, box := range r.Boxes {
 			fmt.Fprintf(&b, "  %T %+v\n", box, box)
 		}

@@ -61,6 +61,13 @@ func NewStage(c *Scenario) *Stage {
 		if r.Forecast.Faults&HandsOver != 0 {
 			s.moves(i, r.Forecast.between(w.Dice))
 		}
+		if r.Toggles != 0 {
+			w.At(r.Toggles, func(now clock.Time) {
+				r.Backup = !r.Backup
+				s.Client.bond.SetBackup(now, mptcp.PathID(i), r.Backup)
+				s.Client.host.Wake()
+			})
+		}
 	}
 	if c.Swizzle {
 		swizzle(w, s.Paths, forecasts)
@@ -122,16 +129,27 @@ func (s *Stage) attachment(i, moves int) mptcp.PathConfig {
 }
 
 // moves has the client lose the address of a path, and get another one a little later. When the
-// bonds are paired a path is its addresses, so that they stay.
+// bonds are paired a path is its addresses, so that they stay. Behind a NAT it is the NAT that forgets.
 func (s *Stage) moves(i int, at clock.Time) {
 	id, gone := mptcp.PathID(i), time.Duration(s.Dice.IntN(1500))*time.Millisecond
 	s.At(at, func(now clock.Time) {
 		if !s.Scenario.Paired {
 			s.excuse(now)
 		}
+		if s.Scenario.Routes[i].NAT {
+			for _, box := range s.Paths[i].Boxes {
+				if nat, ok := box.(*NAT); ok {
+					nat.Forget()
+				}
+			}
+			return
+		}
 		s.Client.bond.Detach(now, id)
 		s.Client.host.Wake()
 	})
+	if s.Scenario.Routes[i].NAT {
+		return
+	}
 	s.At(at.Add(gone), func(now clock.Time) {
 		moves := 1
 		if s.Scenario.Paired {

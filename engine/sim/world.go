@@ -15,8 +15,6 @@ type World struct {
 
 	now    clock.Time
 	agenda agenda[func(now clock.Time)]
-	hosts  []*Host
-	paths  []*Path
 	taps   []Tap
 	source *rand.ChaCha8
 	faults []error

@@ -12,6 +12,7 @@ type delivery struct {
 	any       bool       // something arrived
 	original  bool       // something arrived that was sent once, before the last timeout or loss
 	again     bool       // all that arrived had been sent more than once
+	nothing   bool       // a duplicate acknowledgement
 	duplicate bool       // the peer reports a duplicate (RFC 2883)
 }
 
@@ -21,7 +22,7 @@ func (s *Subflow) acknowledge(now clock.Time, seg *wire.Segment, ack uint64) {
 	d := delivery{again: true}
 	advanced := ack > s.snd.una
 	if !advanced && ack == s.snd.una {
-		s.countDuplicate(seg)
+		d.nothing = s.countDuplicate(seg)
 	}
 	windowed := s.updateWindow(seg, ack)
 	if advanced {
@@ -55,7 +56,7 @@ func (s *Subflow) acknowledge(now clock.Time, seg *wire.Segment, ack uint64) {
 // updateWindow takes SEG.WND unless the segment is older than the last that was taken.
 func (s *Subflow) updateWindow(seg *wire.Segment, ack uint64) bool {
 	d := &s.snd
-	if d.wl1.Less(seg.Seq) || d.wl1 == seg.Seq && d.wl2 <= ack || ack > d.una {
+	if ack > d.una || ack == d.una && (d.wl1.Less(seg.Seq) || d.wl1 == seg.Seq && d.wl2 <= ack) {
 		d.window(seg, ack, s.shift(seg))
 		return true
 	}
@@ -134,12 +135,13 @@ func (s *Subflow) judge(now clock.Time, d *delivery, advanced bool) {
 const dupThresh = 3
 
 // countDuplicate counts acknowledgements that say nothing new (RFC 5681 2).
-func (s *Subflow) countDuplicate(seg *wire.Segment) {
+func (s *Subflow) countDuplicate(seg *wire.Segment) bool {
 	if s.snd.flight.len() == 0 || seg.Len() > 0 || s.PeerWindow(seg) != s.snd.wnd {
-		return
+		return false
 	}
 	s.stats.DupAcks++
 	s.loss.dupAcks++
+	return true
 }
 
 // loseFirst judges the first record lost: fast retransmit and partial acknowledgements without SACK

@@ -195,7 +195,7 @@ func anySegment(s *Subflow, in *input) *wire.Segment {
 	o := &seg.Options
 	if s != nil {
 		seg.Seq = s.rcv.seq(s.rcv.nxt) + wire.Seq(int8(in.next()))*wire.Seq(in.next()%64)
-		seg.Ack = s.snd.seq(s.snd.una) + wire.Seq(int(s.snd.nxt-s.snd.una)*in.next()/128)
+		seg.Ack = s.snd.seq(s.snd.una) + wire.Seq(int(s.snd.nxt-s.snd.una)*in.next()/128) - wire.Seq(max(0, in.next()-240))
 		if s.state == SynSent {
 			seg.Ack, seg.Flags = s.snd.seq(s.snd.nxt), seg.Flags|wire.SYN
 		}

@@ -144,7 +144,7 @@ func (s *Subflow) receiveSynSent(now clock.Time, seg *wire.Segment) {
 	if !s.owner.Signals(now, s, seg) || s.state != SynSent {
 		return
 	}
-	s.establish(now, seg, uint64(acked))
+	s.establish(now, seg, s.snd.acked(seg))
 	if s.state == Closed {
 		return
 	}
@@ -169,6 +169,7 @@ func (s *Subflow) establish(now clock.Time, seg *wire.Segment, acked uint64) {
 	h.due = false
 	s.timer.retransmit = clock.Never
 	s.loss.backoff, s.loss.fired = 0, 0
+	// Between own ends the peer answers when somebody else has answered it: that is no round trip.
 	if foreign := !s.cfg.Early || s.cfg.AskCookie || s.cfg.Cookie.Len > 0; h.tries == 1 && (foreign || !h.active) {
 		s.path.RTTSample(now, now.Sub(h.sentAt))
 	}

@@ -205,13 +205,17 @@ func TestTimeoutInDoubt(t *testing.T) {
 		s.control.window = 1440
 		s.recv(". 1 ack 1401")
 		s.want(". 7001:8401 ack 1", "P. 8401:9801 ack 1")
+		s.recv(". 1:11 ack 1401") // data of the peer tells nothing
+		s.want()
 		s.control.window = 1 << 20
 		if spurious {
-			s.recv(". 1 ack 2801")
-			s.want()
+			s.recv(". 11 ack 2801")
+			if s.sub.stats.Spurious != 1 || s.sub.loss.active {
+				t.Error("the timeout was spurious")
+			}
 		} else {
-			s.recv(". 1 ack 1401")
-			s.want(segment(1), segment(2), segment(3), segment(4), ". 7001:8401 ack 1", ". 8401:9801 ack 1")
+			s.recv(". 11 ack 1401")
+			s.want(". 1401:2801 ack 11", ". 2801:4201 ack 11", ". 4201:5601 ack 11", ". 5601:7001 ack 11", ". 7001:8401 ack 11", ". 8401:9801 ack 11")
 		}
 	}
 }
@@ -269,6 +273,22 @@ func TestNoDuplicates(t *testing.T) {
 	if s.sub.stats.DupAcks != 0 {
 		t.Errorf("%d duplicates counted", s.sub.stats.DupAcks)
 	}
+}
+
+// An acknowledgement that was overtaken changes nothing, nor does one of the SYN.
+func TestOldAcks(t *testing.T) {
+	s := flying(t, 4, "", nil)
+	s.recv(". 1 ack 0 win 10")
+	s.recv(". 1 ack -5")
+	if s.acked != 0 || s.sub.Outstanding() != 5600 {
+		t.Fatalf("acknowledged %d, outstanding %d", s.acked, s.sub.Outstanding())
+	}
+	s.recv(". 1 ack 2801")
+	s.recv(". 2 ack 1401 win 10")
+	if s.acked != 2800 || s.sub.Room(s.now) < 50000 {
+		t.Errorf("acknowledged %d, room %d", s.acked, s.sub.Room(s.now))
+	}
+	s.want()
 }
 
 // Blocks that say what cannot be are passed over.

@@ -389,7 +389,7 @@ func TestPairRetransmitsWhatWasLost(t *testing.T) {
 		more       int // retransmissions beyond the losses
 	}{
 		{"loss", 0.02, 0, 2},
-		{"reordering", 0, 0.05, 10},
+		{"reordering", 0, 0.05, 40},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, 3, func(cfg *Config) { cfg.Path = path.New(&fixed{200 * 1440}, 1440) })

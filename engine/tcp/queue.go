@@ -7,7 +7,8 @@ type queue struct {
 	end    uint64 // of the outgoing stream
 }
 
-// Push appends a chunk to the outgoing stream: n octets that Fetch finds at position at.
+// Push appends a chunk to the outgoing stream: n octets that Fetch finds at position at. After Close,
+// and when Closed, it does nothing.
 func (s *Subflow) Push(at uint64, n int) {
 	q := &s.snd.queue
 	if n <= 0 || s.state == Closed || s.end.closing {

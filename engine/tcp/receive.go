@@ -15,6 +15,7 @@ type receiver struct {
 	ended  bool   // and reached
 	nxt    uint64 // RCV.NXT
 	edge   uint64 // what was offered ends here: nothing beyond is taken
+	told   uint64 // and as last announced here, which a shared window may have moved left
 	wndMax int    // largest window ever offered
 	have   spans  // what came beyond nxt
 	recent [3]uint64
@@ -62,7 +63,7 @@ func (s *Subflow) Receive(now clock.Time, seg *wire.Segment) {
 	if !s.owner.Signals(now, s, seg) || s.state == Closed {
 		return
 	}
-	s.acknowledge(now, seg, uint64(s.snd.offset(seg.Ack)))
+	s.acknowledge(now, seg, s.snd.acked(seg))
 	if s.state != Closed {
 		s.receiveText(now, seg, left)
 	}
@@ -96,7 +97,7 @@ func (s *Subflow) receiveSynAgain(now clock.Time, seg *wire.Segment) {
 		return
 	}
 	s.ack.due = true
-	s.establish(now, seg, uint64(acked))
+	s.establish(now, seg, s.snd.acked(seg))
 }
 
 // receiveThird is a segment in SYN-RECEIVED: the ACK that ends the handshake.
@@ -107,7 +108,7 @@ func (s *Subflow) receiveThird(now clock.Time, seg *wire.Segment, left int64) {
 	if !s.owner.Signals(now, s, seg) || s.state == Closed {
 		return
 	}
-	s.establish(now, seg, uint64(s.snd.offset(seg.Ack)))
+	s.establish(now, seg, s.snd.acked(seg))
 	if s.state != Closed {
 		s.receiveText(now, seg, left)
 	}

@@ -276,4 +276,11 @@ func TestSharedWindow(t *testing.T) {
 	s.want(". 1 ack 1 win 100")
 	s.recv(". 30001:30101 ack 1")
 	s.wantGot(100) // offered once
+	s.transmit()
+	s.window = 256 * 199
+	s.sub.WindowGrew()
+	s.want()
+	s.window = 256 * 200
+	s.sub.WindowGrew()
+	s.want(". 1 ack 1 win 200 <sack 30001:30101>")
 }

@@ -113,7 +113,7 @@ func (s *Subflow) loseAll(now clock.Time) {
 func (s *Subflow) judgeTimeout(now clock.Time, d *delivery, advanced bool) {
 	l := &s.loss
 	switch {
-	case l.frto == 0:
+	case l.frto == 0 || !advanced && !d.any && !d.nothing:
 	case advanced && s.snd.una >= l.recover:
 		l.frto = 0
 	case d.original:

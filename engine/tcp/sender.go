@@ -33,6 +33,9 @@ func (d *sender) seq(off uint64) wire.Seq { return d.iss.Add(1) + wire.Seq(off) 
 // offset returns the offset of a sequence number near una; -1 is the SYN.
 func (d *sender) offset(q wire.Seq) int64 { return int64(d.una) + int64(q.Sub(d.seq(d.una))) }
 
+// acked returns the offset of SEG.ACK; what lies before the first octet says nothing.
+func (d *sender) acked(seg *wire.Segment) uint64 { return uint64(max(0, d.offset(seg.Ack))) }
+
 // window takes the window that seg announces.
 func (d *sender) window(seg *wire.Segment, ack uint64, shift uint8) {
 	d.wnd = int(seg.Window) << shift

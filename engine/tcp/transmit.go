@@ -122,9 +122,8 @@ func (s *Subflow) transmitNew(now clock.Time, buf []byte, always bool) []byte {
 	rest := p.Len
 	p.Len = min(rest, max(1, limit-seg.HeaderLen()))
 	s.owner.Compose(now, s, seg, p, s.roomFor(seg))
-	options := seg.HeaderLen() - s.headers()
 	p.Len = min(rest, max(1, limit-seg.HeaderLen()))
-	s.snd.options = options
+	s.snd.options = seg.HeaderLen() - s.headers()
 	return s.sendNew(now, buf, seg, p, probe)
 }
 

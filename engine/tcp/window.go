@@ -7,27 +7,27 @@ const maxWindowScale = 14
 // edge never moves left (RFC 9293 3.8.6), and moves right by no small steps (3.8.6.2.2).
 func (r *receiver) announce(s *Subflow) uint16 {
 	want := s.offer()
-	if s.cfg.SharedWindow {
-		field := min(want>>r.scale, 0xffff)
-		r.edge = max(r.edge, r.nxt+uint64(field)<<r.scale)
-		return uint16(field)
-	}
-	have := 0
-	if r.edge > r.nxt {
-		have = int(r.edge - r.nxt)
-	}
-	if want < have+s.worthwhile() {
+	if have := r.left(); !s.cfg.SharedWindow && want < have+s.worthwhile() {
 		want = have + 1<<r.scale - 1 // rounded up: the edge must not move left
 	}
 	field := min(want>>r.scale, 0xffff)
-	r.edge = max(r.edge, r.nxt+uint64(field)<<r.scale)
+	r.offered(field << r.scale)
 	return uint16(field)
 }
+
+// offered notes that the window was announced.
+func (r *receiver) offered(n int) {
+	r.told = r.nxt + uint64(n)
+	r.edge = max(r.edge, r.told)
+}
+
+// left is what the peer may still send of the window last announced.
+func (r *receiver) left() int { return int(max(r.told, r.nxt) - r.nxt) }
 
 // synWindow is the window in a SYN, which is not scaled (RFC 7323 2.2).
 func (r *receiver) synWindow(s *Subflow) uint16 {
 	field := min(s.offer(), 0xffff)
-	r.edge = max(r.edge, r.nxt+uint64(field))
+	r.offered(field)
 	return uint16(field)
 }
 
@@ -49,10 +49,7 @@ func (s *Subflow) WindowGrew() {
 	if !s.synchronized() || s.rcv.ended {
 		return
 	}
-	left := 0
-	if s.rcv.edge > s.rcv.nxt {
-		left = int(s.rcv.edge - s.rcv.nxt)
-	}
+	left := s.rcv.left()
 	if want := s.offer(); want >= left+s.worthwhile() && want >= 2*left {
 		s.ack.due = true
 	}
