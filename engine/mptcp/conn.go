@@ -48,6 +48,8 @@ type Conn struct {
 	signal   signalState
 	late     lateness
 	offer    offerState
+	switchAt clock.Time // when the offer goes over another path too
+	held     bool       // the peer has the offer: it needs no other path
 	wakeAt   clock.Time // unless Paired: when pacing lets a subflow go on
 	turn     int        // octets sent since it became this connection's turn
 	gone     bool       // removed from the bond
@@ -86,7 +88,7 @@ type identity struct {
 }
 
 func (b *Bond) newConn(source, target netip.AddrPort, client bool) *Conn {
-	c := &Conn{b: b, source: source, target: target, client: client, phase: opening, wakeAt: clock.Never}
+	c := &Conn{b: b, source: source, target: target, client: client, phase: opening, wakeAt: clock.Never, switchAt: clock.Never}
 	c.in.pool, c.out.pool = &b.pool, &b.pool
 	c.out.limit.Store(uint64(min(sendStart, b.cfg.Limits.SendBuffer)))
 	c.id.alone = true
@@ -225,11 +227,14 @@ func (c *Conn) forget() {
 
 // deadline returns when advance must next be called.
 func (c *Conn) deadline() clock.Time {
-	at := min(c.late.deadline(c), c.fin.at, c.signal.at)
+	at := min(c.fin.at, c.wakeAt)
+	if c.phase != over {
+		at = min(at, c.late.deadline(c), c.signal.at, c.switchAt)
+	}
 	for _, f := range c.subflows {
 		at = min(at, f.deadline())
 	}
-	return min(at, c.wakeAt)
+	return at
 }
 
 // advance does what has fallen due.
@@ -250,6 +255,7 @@ func (c *Conn) advance(now clock.Time) {
 		c.late.advance(now, c)
 		c.fin.advance(now, c)
 		c.signal.advance(now, c)
+		c.switchPath(now)
 	}
 	c.sweep(now)
 }

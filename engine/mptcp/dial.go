@@ -29,11 +29,7 @@ func (b *Bond) Dial(now clock.Time, target netip.AddrPort, opt DialOptions) (*Co
 	source := netip.AddrPortFrom(paths[0].local(target.Addr()), port)
 	c := b.newConn(source, target, true)
 	for _, p := range paths {
-		local := netip.AddrPortFrom(p.local(target.Addr()), port)
-		f := c.newSubflow(p, local, target)
-		f.active = true
-		f.tcp = tcp.Open(now, f.config(local, target), f)
-		c.add(f)
+		c.ask(now, p)
 	}
 	if b.asked != nil {
 		b.asked[c.offerID()] = c
@@ -103,4 +99,51 @@ func (b *Bond) portFree(paths []*bondPath, target netip.AddrPort, port uint16) b
 		}
 	}
 	return true
+}
+
+// ask sends the offer over p.
+func (c *Conn) ask(now clock.Time, p *bondPath) {
+	local := netip.AddrPortFrom(p.local(c.target.Addr()), c.source.Port())
+	if _, taken := c.b.flows[keyOf(local, c.target)]; taken {
+		return
+	}
+	f := c.newSubflow(p, local, c.target)
+	f.active = true
+	f.tcp = tcp.Open(now, f.config(local, c.target), f)
+	c.add(f)
+	if c.b.cfg.Paired {
+		c.switchAt = now.Add(f.state.RTO())
+	}
+}
+
+// switchPath sends an offer of which nothing was heard over one more path. The peer knows it as the
+// same offer (D2).
+func (c *Conn) switchPath(now clock.Time) {
+	if c.switchAt > now {
+		return
+	}
+	c.switchAt = clock.Never
+	if c.phase == opening && !c.held {
+		c.askOther(now)
+	}
+}
+
+// askOther sends the offer over a path that has not carried it, and reports whether there was one.
+func (c *Conn) askOther(now clock.Time) bool {
+	for _, p := range c.b.paths {
+		if p.reaches(c.target.Addr()) && !c.asks(p) {
+			c.ask(now, p)
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Conn) asks(p *bondPath) bool {
+	for _, f := range c.subflows {
+		if f.path == p {
+			return true
+		}
+	}
+	return false
 }

@@ -175,6 +175,9 @@ func (f *subflow) receiveThird(now clock.Time, seg *wire.Segment) bool {
 	}
 	c.begin(now)
 	c.confirm(now)
+	if c.b.cfg.Paired {
+		f.tcp.Ack(1) // tells the other end that it may join
+	}
 	return true
 }
 

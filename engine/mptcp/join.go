@@ -29,6 +29,10 @@ func (c *Conn) mayJoin() bool {
 
 // meet uses a path that has come.
 func (c *Conn) meet(now clock.Time, p *bondPath) {
+	if c.phase == opening && c.client && len(c.subflows) == 0 && p.reaches(c.target.Addr()) {
+		c.late.lingerAt = clock.Never
+		c.ask(now, p)
+	}
 	if c.phase != open || c.plain() {
 		return
 	}
@@ -215,7 +219,7 @@ func (f *subflow) retryJoin(now clock.Time) {
 // joinEnded decides whether a subflow that ended is tried again.
 func (c *Conn) joinEnded(now clock.Time, f *subflow) {
 	refused := f.peerReset && !(f.hasPeerWhy && f.peerWhy.Transient)
-	if refused && len(c.subflows) <= 1 && !f.ready {
+	if refused && len(c.subflows) == 0 && !f.ready {
 		// The peer does not know the connection any more.
 		c.finish(now, ErrReset)
 		return

@@ -179,6 +179,7 @@ func (b *Bond) held(now clock.Time, p *bondPath, e datagram.Event) {
 		}
 		f.tcp.Hold()
 	}
+	c.held = true
 	c.trace.add(now, evHeld, PathID(e.Path), 0)
 	b.touch(now, c)
 }

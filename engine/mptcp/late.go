@@ -223,6 +223,11 @@ func (c *Conn) remove(now clock.Time, f *subflow) {
 // orphaned decides what becomes of a connection whose last subflow has ended.
 func (c *Conn) orphaned(now clock.Time, f *subflow) {
 	switch {
+	case c.phase < open && c.client && f.tcp.Err() == tcp.ErrAborted && !f.hasReset:
+		// The path went away before the peer answered: another takes the offer, or the next that comes.
+		if !c.askOther(now) {
+			c.late.lingerAt = now.Add(c.b.cfg.Linger)
+		}
 	case c.phase < open:
 		c.finish(now, reason(f))
 	case c.fin.acked && c.rcv.finished:

@@ -221,23 +221,28 @@ func (f *subflow) opens() bool {
 	return !f.join && f.c.client && !id.confirmed && f.pushed() <= id.earlyOut
 }
 
-// pushEarly lets first octets ride in the SYNs that have not left yet (RFC 7413, RFC 8684 B).
+// pushEarly lets first octets ride in the SYNs that have not left yet, the same in each (RFC 7413,
+// RFC 8684 B).
 func (c *Conn) pushEarly() bool {
-	if c.snd.end == 0 || c.snd.next > 0 {
-		return false
-	}
-	n := 0
+	pushed := false
 	for _, f := range c.subflows {
-		if f.syns > 0 || f.tcp.State() != tcp.SynSent {
+		if f.syns > 0 || f.tcp.State() != tcp.SynSent || f.pushed() > 0 {
 			continue
 		}
-		n = min(int(c.snd.end), f.tcp.MSS()-padded(synOptionsLen))
+		n := int(c.snd.next)
+		if n == 0 {
+			n = min(int(c.snd.end), f.tcp.MSS()-padded(synOptionsLen))
+		}
+		if n == 0 {
+			continue
+		}
 		f.chunks.push(chunk{n: n})
 		c.out.hold(0, n, 1)
 		f.tcp.Push(0, n)
+		c.snd.next = uint64(n)
+		pushed = true
 	}
-	c.snd.next = uint64(n)
-	return n > 0
+	return pushed
 }
 
 // pushRedundant gives a subflow the next octets that it has not carried, whether others have or not.

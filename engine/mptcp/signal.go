@@ -47,7 +47,7 @@ func (f *subflow) composeSignal(now clock.Time, o *wire.Options, room int) bool 
 	if len(f.signals) == 0 {
 		return false
 	}
-	s := &f.signals[0]
+	s := f.signals[0]
 	switch s.kind {
 	case signalPrio:
 		if room < wire.PrioLen {
@@ -77,7 +77,8 @@ func (f *subflow) composeSignal(now clock.Time, o *wire.Options, room int) bool 
 	f.signals = f.signals[1:]
 	if len(f.signals) == 0 {
 		f.signals = nil
-	} else {
+	}
+	if len(f.signals) > 0 || c.fin.wanted {
 		f.tcp.Ack(1)
 	}
 	return s.kind != signalPrio
@@ -218,6 +219,7 @@ func (f *subflow) receiveAddress(now clock.Time, a *wire.AddAddr) {
 		c.b.counters.BadAddAddrMAC++
 		return
 	}
+	c.confirm(now) // only who has both keys can compute it
 	echo := *a
 	echo.Echo, echo.MAC = true, 0
 	f.signal(signal{kind: signalAddress, addr: echo})

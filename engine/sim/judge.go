@@ -30,9 +30,9 @@ type flowView struct {
 	ours, theirs       uint64 // keys, 0 while unknown
 	early              bool   // data rode in the SYN: positions are not what they seem
 	iss                wire.Seq
-	scaleOurs          uint8
-	scaleTheirs        uint8
-	hasOurs, hasTheirs bool // a window scale was seen from here, from there
+	answered           int   // the window in a SYN/ACK from there, which is not scaled
+	shift              uint8 // of the windows from there, if both SYNs had one
+	hasOurs, hasTheirs bool  // a window scale was seen from here, from there
 }
 
 // A connView is what is known of a connection.
@@ -90,9 +90,9 @@ func (v *view) learn(f *flowView, seg *wire.Segment, sent bool) {
 		f.early = f.early || len(seg.Payload) > 0
 		if o.Has&wire.HasWindowScale != 0 {
 			if shift := min(o.WindowScale, 14); sent {
-				f.scaleOurs, f.hasOurs = shift, true
+				f.hasOurs = true
 			} else {
-				f.scaleTheirs, f.hasTheirs = shift, true
+				f.shift, f.hasTheirs = shift, true
 			}
 		}
 		if o.Has&wire.HasJoin != 0 && o.Join.Length == 12 {
@@ -101,6 +101,9 @@ func (v *view) learn(f *flowView, seg *wire.Segment, sent bool) {
 	}
 	if o.Has&wire.HasCapable == 0 || o.Capable.Length < 12 {
 		return
+	}
+	if !sent && seg.Flags.Has(wire.SYN) {
+		f.answered = int(seg.Window)
 	}
 	mine, other := o.Capable.Sender, o.Capable.Receiver
 	if !sent {
@@ -120,6 +123,11 @@ func (v *view) learn(f *flowView, seg *wire.Segment, sent bool) {
 	}
 	if f.conn == nil && f.ours != 0 && f.theirs != 0 {
 		f.conn = v.connection(f.ours, f.theirs)
+		if f.answered > 0 {
+			f.conn.widen(f.conn.idsnOurs.Add(1 + f.answered))
+		} else if !sent {
+			f.conn.widen(f.conn.idsnOurs.Add(1 + f.window(seg)))
+		}
 	}
 }
 
@@ -195,11 +203,19 @@ func (f *flowView) hears(seg *wire.Segment) {
 	if seg.Options.Has&wire.HasDSS == 0 || !d.HasAck {
 		return
 	}
-	shift := uint8(0)
+	c.widen(extend(d.Ack, d.Ack64, c.sent).Add(f.window(seg)))
+}
+
+// window is what a segment of the peer's announces, SYNs aside.
+func (f *flowView) window(seg *wire.Segment) int {
 	if f.hasOurs && f.hasTheirs {
-		shift = f.scaleTheirs
+		return int(seg.Window) << f.shift
 	}
-	edge := extend(d.Ack, d.Ack64, c.sent).Add(int(seg.Window) << shift)
+	return int(seg.Window)
+}
+
+// widen takes note that the peer lets us send up to edge.
+func (c *connView) widen(edge wire.DSN) {
 	if !c.edged || c.edge.Less(edge) {
 		c.edge, c.edged = edge, true
 	}

@@ -34,7 +34,7 @@ func handshake(t *testing.T) *witness {
 	syn := &wire.Segment{Flags: wire.SYN}
 	syn.Options.Has, syn.Options.Capable.Length, syn.Options.WindowScale = wire.HasCapable|wire.HasWindowScale, 4, 7
 	w.sends(syn, "")
-	answer := &wire.Segment{Flags: wire.SYN | wire.ACK}
+	answer := &wire.Segment{Flags: wire.SYN | wire.ACK, Window: 1500}
 	answer.Options.Has, answer.Options.WindowScale = wire.HasCapable|wire.HasWindowScale, 2
 	answer.Options.Capable = wire.Capable{Length: 12, Version: 1, Sender: keyB}
 	w.gets(answer)
@@ -86,9 +86,11 @@ func TestJudgeMindsDataAcks(t *testing.T) {
 
 func TestJudgeMindsWindows(t *testing.T) {
 	w := handshake(t)
-	w.sends(dss(maps(w.idsn+1, 1400), 1400), "") // no window was announced yet
-	w.gets(dss(acks(w.idsn+1), 0))               // up to idsn+1601
-	w.sends(dss(maps(w.idsn+1401, 200), 200), "")
+	w.sends(dss(maps(w.idsn+1, 1400), 1400), "")
+	w.sends(dss(maps(w.idsn+1401, 100), 100), "") // all that the SYN/ACK allows
+	w.sends(dss(maps(w.idsn+1501, 2), 2), "the window ends")
+	w.gets(dss(acks(w.idsn+1), 0)) // up to idsn+1601
+	w.sends(dss(maps(w.idsn+1501, 100), 100), "")
 	w.sends(dss(maps(w.idsn+1601, 1), 1), "") // a probe
 	w.sends(dss(maps(w.idsn+1602, 100), 100), "the window ends")
 	w.gets(dss(acks(w.idsn+200), 0))

@@ -128,6 +128,11 @@ func TestPatternBelongsToItsOffset(t *testing.T) {
 			t.Fatalf("offset %d: differs at %d", off, at)
 		}
 	}
+	for off := range int64(period) {
+		if run := k.at(off, runBytes); run[runBytes-1] != k.at(off+runBytes-1, 1)[0] {
+			t.Fatalf("the run from %d on does not end as the pattern goes on", off)
+		}
+	}
 	long := append(append([]byte(nil), k.at(0, 1<<40)...), k.at(runBytes, 1<<40)...)
 	if len(long) != 2*runBytes || k.differs(long, 0) != -1 {
 		t.Errorf("%d octets in two runs", len(long))

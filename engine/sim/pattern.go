@@ -16,10 +16,12 @@ const (
 
 // noise is the same in every process, and never written to.
 var noise = func() (n [period + runBytes]byte) {
-	for i := 0; i < period-8; i += 8 {
+	for i := 0; i < period; i += 8 {
 		binary.LittleEndian.PutUint64(n[i:], mix(uint64(i)))
 	}
-	copy(n[period:], n[:])
+	for i := period; i < len(n); i++ {
+		n[i] = n[i-period]
+	}
 	return n
 }()
 

@@ -52,7 +52,8 @@ func failedOnce(t *testing.T) (all []uint64) {
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		var n uint64
-		if _, err := fmt.Sscan(lines.Text(), &n); err == nil {
+		var why string
+		if _, err := fmt.Sscan(lines.Text(), &n, &why); err == nil {
 			all = append(all, n)
 		} else if strings.TrimSpace(lines.Text()) != "" {
 			t.Errorf("testdata/seeds: %q: %v", lines.Text(), err)

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"errors"
+
 	"tandem/engine/clock"
 	"tandem/engine/mptcp"
 	"tandem/engine/wire"
@@ -70,6 +72,7 @@ func (u *User) dial(now clock.Time) (changed bool) {
 		s := newStream(now, p, conn, false, u.buf)
 		if err != nil {
 			s.Conn, s.Err, s.Over = nil, err, true
+			p.excused = errors.Is(err, mptcp.ErrNoPath) // all that lead there are detached
 		} else {
 			conn.Tag = s
 		}

@@ -44,6 +44,10 @@ func (s *Subflow) Reset(now clock.Time) {
 	}
 	e := &s.end
 	switch {
+	case s.state == SynSent && s.handshake.tries > 0:
+		// The peer may hold the SYN for long before it answers; this ends its wait.
+		e.reset, e.flags = true, wire.RST
+		e.seq, e.ack = s.snd.seq(uint64(s.handshake.fitted)), 0
 	case s.state == SynSent, s.state == TimeWait:
 		e.reset = false // the peer knows of nothing (RFC 9293 3.10.5)
 	case s.state == SynReceived && s.handshake.tries == 0:

@@ -85,6 +85,16 @@ func TestFinOutOfOrder(t *testing.T) {
 	s.want(". 1 ack 202")
 }
 
+// A FIN below what has come is none.
+func TestFinBeforeData(t *testing.T) {
+	s := established(t, "", nil)
+	s.recv(". 101:201 ack 1")
+	s.recv("F. 51 ack 1")
+	s.recv(". 1:101 ack 1")
+	s.wantState(Established, nil)
+	s.wantGot(200)
+}
+
 func TestFinIsRepeated(t *testing.T) {
 	s := established(t, "", nil)
 	s.push(100)
@@ -134,11 +144,14 @@ func TestAbort(t *testing.T) {
 	}
 }
 
-func TestAbortInSynSentIsSilent(t *testing.T) {
+func TestAbortInSynSentWithdrawsTheSyn(t *testing.T) {
 	s := newScript(t, nil)
-	s.transmit()
 	s.sub.Reset(s.now)
 	s.want()
+	s = newScript(t, nil)
+	s.transmit()
+	s.sub.Reset(s.now)
+	s.want("R 1 win 0")
 }
 
 func TestAbortAfterSynAck(t *testing.T) {

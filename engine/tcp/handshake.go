@@ -125,7 +125,7 @@ func (s *Subflow) receiveSynSent(now clock.Time, seg *wire.Segment) {
 		return
 	}
 	if seg.Flags&wire.RST != 0 {
-		if seg.Flags&wire.ACK != 0 {
+		if seg.Flags&wire.ACK != 0 && s.owner.Signals(now, s, seg) && s.state != Closed {
 			s.finish(now, ErrRefused)
 		}
 		return

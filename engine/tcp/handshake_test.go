@@ -181,6 +181,17 @@ func TestEarlyData(t *testing.T) {
 	}
 }
 
+// Between own ends the SYN waits with the offer until somebody else has answered: no round trip.
+func TestOfferIsNoRoundTrip(t *testing.T) {
+	s := newScript(t, func(c *Config) { c.Early = true })
+	s.transmit()
+	s.advance(500 * ms)
+	s.recv("S. 0 ack 1 <mss 1400,sackOK>")
+	if smooth, _, _ := s.path.RTT(); smooth != 0 {
+		t.Errorf("round trip %v", smooth)
+	}
+}
+
 func TestEarlyDataIsCutToFit(t *testing.T) {
 	s := newScript(t, func(c *Config) { c.Early = true })
 	s.push(2000)
@@ -230,5 +241,5 @@ func TestSignalsMayRefuse(t *testing.T) {
 	}
 	s.recv("S. 0 ack 1 <mss 1400>")
 	s.wantState(Closed, ErrAborted)
-	s.want()
+	s.want("R 1 win 0")
 }

@@ -78,8 +78,8 @@ func TestDuplicatesWidenTheWindow(t *testing.T) {
 		t.Errorf("multiplier %d, want 2", s.sub.rack.mult)
 	}
 	s.recv(". 1 ack 14001")
-	if s.sub.stats.Spurious == 0 {
-		t.Error("the needless retransmission was not noticed")
+	if _, lost := s.path.Totals(); lost != 0 || s.sub.stats.Spurious != 1 {
+		t.Errorf("lost %d, spurious %d: the needless retransmission was not noticed", lost, s.sub.stats.Spurious)
 	}
 }
 
@@ -304,6 +304,11 @@ func TestBadBlocks(t *testing.T) {
 	s.recv(". 1 ack 1 <sack 1401:2900>")
 	if s.sub.Outstanding() != 4200 {
 		t.Errorf("outstanding %d, want 4200", s.sub.Outstanding())
+	}
+	s.recv(". 1 ack 1401")
+	s.recv(". 1 ack 2801 <sack 2701:4201>")
+	if s.sub.Outstanding() != 2800 {
+		t.Errorf("outstanding %d, want 2800", s.sub.Outstanding())
 	}
 }
 

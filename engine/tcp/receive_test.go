@@ -62,6 +62,20 @@ func TestReset(t *testing.T) {
 	}
 }
 
+// The owner hears of a valid reset, for what it says, and may pass over it.
+func TestResetIsSignalled(t *testing.T) {
+	for _, goOn := range []bool{true, false} {
+		s := smallWindow(t)
+		heard := 0
+		s.signals = func(seg *wire.Segment) bool { heard++; return goOn }
+		s.recv("R 5")
+		s.recv("R 1")
+		if heard != 1 || (s.sub.State() == Closed) != goOn {
+			t.Errorf("heard %d, state %v", heard, s.sub.State())
+		}
+	}
+}
+
 // RFC 5961 4.2 and 5.2, 7.
 func TestChallenges(t *testing.T) {
 	for _, line := range []string{"S 1", "S. 1 ack 1", ". 1 ack 2", ". 1 ack -70000"} {
@@ -128,6 +142,14 @@ func TestOutOfOrder(t *testing.T) {
 	s.recv(". 2001:7001 ack 1")
 	s.wantGot(8000)
 	s.want(". 1 ack 8001 <sack 3001:4001>") // some of it had come
+}
+
+// A full segment of data has no room for SACK: an acknowledgement of its own follows.
+func TestSACKBesideData(t *testing.T) {
+	s := established(t, "", nil)
+	s.recv(". 101:201 ack 1")
+	s.push(1400)
+	s.want("P. 1:1401 ack 1", ". 1401 ack 1 <sack 101:201>")
 }
 
 // RFC 2883 4: a duplicate is told first, with the block that it lies in.

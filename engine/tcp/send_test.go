@@ -99,6 +99,19 @@ func TestZeroWindow(t *testing.T) {
 	s.wantState(Closed, ErrTimeout)
 }
 
+// RFC 9293 3.8.6.1: a peer that shrank its window and answers is not given up.
+func TestShrunkWindowIsNoTimeout(t *testing.T) {
+	s := established(t, "", func(c *Config) { c.Retries = 3 })
+	s.push(100)
+	s.transmit()
+	for range 10 {
+		s.advance(time.Minute)
+		s.want(". 1:101 ack 1")
+		s.recv(". 1 ack 1 win 0")
+	}
+	s.wantState(Established, nil)
+}
+
 // RFC 9293 3.10.7.4: only newer segments change the window (SND.WL1, SND.WL2).
 func TestOldSegmentsDoNotChangeTheWindow(t *testing.T) {
 	s := established(t, "", nil)
@@ -209,21 +222,24 @@ func TestProbeOfMTU(t *testing.T) {
 	s := established(t, "<mss 1460,sackOK>", nil)
 	s.buf = make([]byte, 1500)
 	s.path.SearchMTU(1500)
+	s.push(100)
+	s.want("P. 1:101 ack 1") // too little for a probe, which is asked for only once
+	s.recv(". 1 ack 101")
 	s.push(4380)
-	s.want(". 1:1461 ack 1", ". 1461:2861 ack 1", ". 2861:4261 ack 1", "P. 4261:4381 ack 1")
+	s.want(". 101:1561 ack 1", ". 1561:2961 ack 1", ". 2961:4361 ack 1", "P. 4361:4481 ack 1")
 	s.advance(100 * ms)
-	s.recv(". 1 ack 1 <sack 1461:4381>")
-	s.want(". 1:1401 ack 1", ". 1401:1461 ack 1")
-	if s.sub.loss.active {
+	s.recv(". 1 ack 101 <sack 1561:4481>")
+	s.want(". 101:1501 ack 1", ". 1501:1561 ack 1")
+	if _, lost := s.path.Totals(); lost != 0 || s.sub.loss.active {
 		t.Error("a lost probe began a recovery")
 	}
-	s.recv(". 1 ack 4381")
+	s.recv(". 1 ack 4481")
 	if s.path.MTU() != 1440 || s.path.Inflight() != 0 {
 		t.Errorf("MTU %d, in flight %d", s.path.MTU(), s.path.Inflight())
 	}
 	s.push(4380)
-	s.want(". 4381:5841 ack 1", ". 5841:7241 ack 1", ". 7241:8641 ack 1", "P. 8641:8761 ack 1")
-	s.recv(". 1 ack 8761")
+	s.want(". 4481:5941 ack 1", ". 5941:7341 ack 1", ". 7341:8741 ack 1", "P. 8741:8861 ack 1")
+	s.recv(". 1 ack 8861")
 	if s.path.MTU() != 1500 {
 		t.Errorf("MTU %d, want 1500", s.path.MTU())
 	}
