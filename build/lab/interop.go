@@ -329,8 +329,11 @@ func (c interop) limit() string {
 	if c.goodput > 0 {
 		parts = append(parts, fmt.Sprintf("≥ %.0f Mbit/s", c.goodput))
 	}
+	if c.least[0] > 0 && c.least[0] == c.least[1] {
+		parts = append(parts, fmt.Sprintf("each link ≥ %.0f %%", 100*c.least[0]))
+	}
 	for i := range 2 {
-		if c.least[i] > 0 {
+		if c.least[i] > 0 && c.least[0] != c.least[1] {
 			parts = append(parts, fmt.Sprintf("link %d ≥ %.0f %%", i, 100*c.least[i]))
 		}
 		switch {

@@ -165,7 +165,7 @@ func (t *table) add(r row) {
 	case skip:
 		t.skipped++
 	}
-	line := fmt.Sprintf("%-52s %-32s %-26s %s", r.name, r.figure, r.limit, r.verdict)
+	line := fmt.Sprintf("%-55s %-32s %-32s %s", r.name, r.figure, r.limit, r.verdict)
 	if r.why != "" {
 		line += ": " + r.why
 	}

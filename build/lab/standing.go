@@ -68,7 +68,8 @@ func spaceNames() (names []string, err error) {
 	return names, nil
 }
 
+// alive reports whether a process runs: one that has ended and waits to be asked for has no program.
 func alive(pid int) bool {
-	_, err := os.Stat("/proc/" + strconv.Itoa(pid))
+	_, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
 	return err == nil
 }

@@ -178,7 +178,7 @@ func (f *subflow) composeDSS(now clock.Time, o *wire.Options, part tcp.Part, roo
 		x = f.chunks.find(part.Chunk.Off)
 	}
 	switch {
-	case x != nil && (part.Off == part.Chunk.Off || part.Again || !f.mapped):
+	case x != nil && (part.Off <= part.Chunk.Off+f.skip(x) || part.Again || !f.mapped):
 		f.mapChunk(&d, x)
 	case part.Len == 0 && c.fin.due(f):
 		c.mapEnd(&d)

@@ -94,7 +94,8 @@ func (f *subflow) receiveAnswer(now clock.Time, seg *wire.Segment) bool {
 
 // agrees checks what the peer's MP_CAPABLE says and takes over its flags (RFC 8684 3.1).
 func (c *Conn) agrees(m *wire.Capable) bool {
-	if m.Version != 1 || m.Flags&wire.Extensible != 0 || m.Flags&wire.HMACSHA256 == 0 {
+	// A SYN names the highest version of its sender, a SYN/ACK the one that counts.
+	if m.Version < 1 || c.client && m.Version > 1 || m.Flags&wire.Extensible != 0 || m.Flags&wire.HMACSHA256 == 0 {
 		return false
 	}
 	c.id.checksum = c.id.checksum || m.Flags&wire.ChecksumRequired != 0
@@ -165,6 +166,7 @@ func (f *subflow) receiveThird(now clock.Time, seg *wire.Segment) bool {
 		}
 	}
 	valid := o.Has&wire.HasCapable != 0 && m.Length >= 20 && m.Version == 1 &&
+		m.Flags&(wire.Extensible|wire.HMACSHA256) == wire.HMACSHA256 &&
 		m.Receiver == c.id.localKey && (m.Length != 24) != (c.id.checksum && m.Length > 20)
 	c.id.mptcp = c.id.mptcp && valid
 	if c.id.mptcp {

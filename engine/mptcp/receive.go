@@ -284,7 +284,7 @@ func (f *subflow) learn(now clock.Time, m mapping) {
 		return
 	}
 	done := f.tcp.Received()
-	f.maps = slices.DeleteFunc(f.maps, func(x mapping) bool { return x.off+uint64(x.n) <= done && !x.checked })
+	f.maps = slices.DeleteFunc(f.maps, func(x mapping) bool { return x.off+uint64(x.n) <= done && !(x.checked && f.holds(x.off)) })
 	if m.off+uint64(m.n) <= done && !f.holds(m.off) {
 		return
 	}
@@ -313,9 +313,14 @@ func (f *subflow) learn(now clock.Time, m mapping) {
 	}
 }
 
-// holds reports whether octets at or after off are held.
+// holds reports whether the octet at off is held.
 func (f *subflow) holds(off uint64) bool {
-	return len(f.held) > 0 && f.held[len(f.held)-1].off+uint64(len(f.held[len(f.held)-1].data)) > off
+	for _, h := range f.held {
+		if h.off <= off && off < h.off+uint64(len(h.data)) {
+			return true
+		}
+	}
+	return false
 }
 
 // cut returns the part of m that x does not cover, if x covers one end of it.

@@ -2,6 +2,7 @@ package mptcp
 
 import (
 	"math"
+	"time"
 
 	"tandem/engine/clock"
 	"tandem/engine/schedule"
@@ -314,15 +315,20 @@ func (c *Conn) acknowledged(now clock.Time, pos uint64) {
 	}
 }
 
-// allow lets the application write as far ahead as the paths' windows make useful.
+// allow lets the application write so far ahead that every path can be kept full until the slowest
+// has brought an acknowledgement.
 func (c *Conn) allow() {
-	n := 0
+	windows, rate, far := 0, 0, time.Duration(0)
 	for _, f := range c.subflows {
 		if f.ready {
-			n += 2 * f.state.Window()
+			rtt, _, _ := f.state.RTT()
+			windows += f.state.Window()
+			rate += f.state.Rate()
+			far = max(far, rtt)
 		}
 	}
-	n = min(n+sendStart, c.b.cfg.Limits.SendBuffer)
+	n := sendStart + 2*max(windows, int(int64(rate)*far.Microseconds()/1e6))
+	n = min(n, c.b.cfg.Limits.SendBuffer)
 	if c.b.pool.full(c.b.cfg.Limits.Buffered) {
 		c.b.counters.LimitBuffer++
 		n = min(n, blockSize)

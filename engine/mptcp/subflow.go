@@ -206,6 +206,11 @@ func (f *subflow) peerFin(now clock.Time) {
 	if c.phase == over || c.fin.acked && c.rcv.finished {
 		return
 	}
-	// The peer will not send on it any more; it still takes octets that are in flight.
-	f.tcp.Close(now)
+	for _, g := range c.subflows {
+		if g != f && g.canCarry() {
+			f.tcp.Close(now)
+			return
+		}
+	}
+	// It is the only one that can still take octets to the peer.
 }
