@@ -14,19 +14,28 @@ type block struct {
 	data  [blockSize]byte
 }
 
-// pool keeps blocks for the connections of a bond. Only the bond's owner touches it.
+// pool keeps blocks for the connections of a bond, and counts those that their streams hold. Only the
+// bond's owner touches it, but for the shelf.
+//
+//	streams ──put──► shelf ──take──► applications that write ──► sync ──► streams
+//	              └► free ──get──► octets that arrive ─────────────────► streams
 type pool struct {
-	free []*block
-	used int // handed out and not given back
+	free  []*block
+	used  int // held by streams: handed out by get or noted by note, and not given back
+	shelf shelf
 }
 
-// poolMax bounds what a pool keeps: 4 MiB.
+// poolMax bounds what a pool keeps beside its shelf: 4 MiB.
 const poolMax = 256
 
+// get returns a block for octets that arrive.
 func (p *pool) get() *block {
 	p.used++
 	n := len(p.free)
 	if n == 0 {
+		if b := p.shelf.take(); b != nil {
+			return b
+		}
 		return new(block)
 	}
 	b := p.free[n-1]
@@ -35,14 +44,50 @@ func (p *pool) get() *block {
 	return b
 }
 
+// put takes back a block that nobody touches any more.
 func (p *pool) put(b *block) {
 	p.used--
-	if len(p.free) < poolMax {
-		b.next.Store(nil)
-		b.refs = 0
+	b.next.Store(nil)
+	b.refs = 0
+	if !p.shelf.put(b) && len(p.free) < poolMax {
 		p.free = append(p.free, b)
 	}
 }
 
 // full reports whether the blocks in use hold n octets or more.
 func (p *pool) full(n int) bool { return p.used*blockSize >= n }
+
+// shelfSize is how many blocks wait for applications: what may leave in a turn of the bond's owner.
+const shelfSize = 32
+
+// A shelf is where applications that write find blocks: a ring into which the owner of the bond puts
+// them, and from which any goroutine takes them. Two that meet at one place may both go away with
+// nothing, but never with the same block.
+type shelf struct {
+	places [shelfSize]atomic.Pointer[block]
+	in     uint32        // the owner's: how many were put, and so where the next goes
+	out    atomic.Uint32 // how many were taken
+}
+
+// put lays b on the shelf, unless it is full.
+func (s *shelf) put(b *block) bool {
+	if !s.places[s.in%shelfSize].CompareAndSwap(nil, b) {
+		return false
+	}
+	s.in++
+	return true
+}
+
+// take returns the oldest block, or nil.
+func (s *shelf) take() *block {
+	for {
+		at := s.out.Load()
+		place := &s.places[at%shelfSize]
+		if place.Load() == nil {
+			return nil
+		}
+		if s.out.CompareAndSwap(at, at+1) {
+			return place.Swap(nil)
+		}
+	}
+}

@@ -27,6 +27,7 @@ type Bond struct {
 	timers   timers
 	ready    queue      // has something to transmit, as far as is known
 	blocked  queue      // Paired: waits for room on a path
+	misses   int        // blocked connections that tried in vain since something happened
 	wakeAt   clock.Time // when pacing lets a blocked connection go on
 	changed  queue      // waits for Next
 	strays   strays

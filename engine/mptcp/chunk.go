@@ -38,9 +38,6 @@ func (c *chunks) pop(off uint64) (chunk, bool) {
 	if c.head == len(c.list) {
 		c.head = 0
 		c.list = c.list[:0]
-		if cap(c.list) > 64 {
-			c.list = nil
-		}
 	}
 	return x, true
 }

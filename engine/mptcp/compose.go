@@ -37,7 +37,8 @@ func (f *subflow) Compose(now clock.Time, t *tcp.Subflow, seg *wire.Segment, par
 // composeReset adds what a RST may say: MP_FASTCLOSE, MP_FAIL or MP_TCPRST.
 func (f *subflow) composeReset(o *wire.Options, room int) {
 	c := f.c
-	if !c.id.mptcp || c.id.fallback && !f.hasReset {
+	asking := c.client && c.id.initial == nil && !c.b.cfg.Plain
+	if (!c.id.mptcp || c.id.fallback) && !asking {
 		return
 	}
 	switch {

@@ -79,6 +79,8 @@ type identity struct {
 	initial               *subflow // the first subflow, while it exists
 	mptcp                 bool     // both ends speak MPTCP
 	confirmed             bool     // the peer has shown that it knows (a DSS came)
+	doubtful              bool     // no, but no subflow is left on which it could
+	told                  bool     // the application knows of the establishment
 	fallback              bool     // plain TCP over the one subflow, for good
 	checksum              bool
 	noJoins               bool   // the peer asked not to be joined at the address dialled
@@ -215,13 +217,14 @@ func (c *Conn) finish(now clock.Time, why error) {
 	c.late.init()
 	c.fin.init()
 	c.signal.init()
+	c.in.seal()
 	c.tell(Ended | Readable | Writable)
 }
 
 // forget removes what is left of a connection that is over and has no subflow.
 func (c *Conn) forget() {
 	c.gone = true
-	c.out.blocks, c.out.last = nil, nil
+	c.out.leave()
 	c.b.timers.remove(c)
 }
 

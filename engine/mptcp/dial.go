@@ -147,3 +147,31 @@ func (c *Conn) asks(p *bondPath) bool {
 	}
 	return false
 }
+
+// askOn goes on asking when a path has gone over which the peer got the offer.
+func (c *Conn) askOn(now clock.Time) {
+	if c.phase != opening || !c.client {
+		return
+	}
+	c.held = false
+	for _, f := range c.subflows {
+		f.tcp.Resume(now)
+	}
+	if c.b.cfg.Paired {
+		c.switchAt = now
+	}
+}
+
+// askAgain repeats the offer of a connection whose third ACK the peer never got: every subflow was
+// lost before. It is the same offer still (D2), and nothing after it has been delivered.
+func (c *Conn) askAgain(now clock.Time) {
+	c.phase, c.held = opening, false
+	c.id.initial, c.id.doubtful, c.id.confirmed = nil, false, false
+	c.snd.next = c.snd.una
+	c.fin.went, c.fin.wanted = false, false
+	c.late.init()
+	c.signal.attempts = nil
+	if !c.askOther(now) {
+		c.late.lingerAt = now.Add(c.b.cfg.Linger)
+	}
+}

@@ -141,6 +141,9 @@ func (s *finState) due(f *subflow) bool { return s.wanted && f.ready }
 // sent notes that DATA_FIN left.
 func (s *finState) sent(now clock.Time, c *Conn) {
 	s.went, s.wanted = true, false
+	if s.acked {
+		return
+	}
 	wait := c.patience()
 	if f := c.speaker(nil); f != nil {
 		wait = f.state.RTO()

@@ -58,8 +58,14 @@ func (f *subflow) receiveMPTCP(now clock.Time, seg *wire.Segment) bool {
 		c.fallBack(now, f)
 		return true
 	}
+	if o.Has&wire.HasJoin != 0 && f.join && !f.active {
+		f.tcp.Ack(1) // the answer to its third ACK was lost
+	}
 	if o.Has&(wire.HasAddAddr|wire.HasRemoveAddr|wire.HasPrio) != 0 {
 		f.receiveSignals(now, seg)
+	}
+	if o.Has&wire.HasJoin != 0 && f.join && !f.active {
+		f.tcp.Ack(1) // the peer sends nothing before it hears that its third ACK came (RFC 8684 3.2)
 	}
 	if o.Has&wire.HasFail != 0 {
 		c.receiveFail(now, f, o.FailDSN)
@@ -118,6 +124,7 @@ func (f *subflow) drop(now clock.Time) {
 		}
 		f.c.out.hold(x.at, x.n, -1)
 	}
+	f.resetWhy, f.hasReset = wire.Reset{Transient: true}, true
 	f.tcp.Reset(now)
 }
 
@@ -144,7 +151,10 @@ func (c *Conn) begin(now clock.Time) {
 	c.b.offers.answer(now, c)
 	c.allow()
 	c.trace.add(now, evOpen, 0, 0)
-	c.tell(Established)
+	if !c.id.told {
+		c.id.told = true
+		c.tell(Established)
+	}
 }
 
 // receiveThird is the third ACK, or what came in its place, at the end that was asked (RFC 8684 3.1).

@@ -139,22 +139,26 @@ func (in *inbox) release() {
 		}
 	}
 	in.freed = pos
-	if idle && len(t.slots) > 2 {
+}
+
+// rest lets an idle stream hold no memory at all.
+func (in *inbox) rest() {
+	if in.freed == in.readable.Load() && len(in.late) == 0 {
 		in.table.Store(nil)
+		in.late = nil
 	}
 }
 
-// discard gives back everything: nobody will read any more.
-func (in *inbox) discard() {
-	t := in.table.Swap(nil)
-	if t == nil {
-		return
-	}
-	for i := range t.slots {
-		if b := t.slots[i].Swap(nil); b != nil {
-			in.pool.put(b)
+// seal gives back what lies beyond readable: what is missing before it will not come.
+func (in *inbox) seal() {
+	if t := in.table.Load(); t != nil {
+		end := in.freed/blockSize + uint64(len(t.slots))
+		for k := (in.readable.Load() + blockSize - 1) / blockSize; k < end; k++ {
+			if b := t.slot(k).Swap(nil); b != nil {
+				in.pool.put(b)
+			}
 		}
 	}
 	in.late = nil
-	in.freed = in.readable.Load()
+	in.release()
 }

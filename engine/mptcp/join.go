@@ -24,12 +24,13 @@ const attemptsMax = 32
 
 // mayJoin reports whether this end opens subflows (RFC 8684 3.2: not before a DSS has come).
 func (c *Conn) mayJoin() bool {
-	return c.phase == open && c.id.confirmed && !c.plain() && !c.b.cfg.Passive && !c.fin.acked
+	done := c.fin.acked && c.rcv.finished
+	return c.phase == open && c.id.confirmed && !c.plain() && !c.b.cfg.Passive && !done
 }
 
 // meet uses a path that has come.
 func (c *Conn) meet(now clock.Time, p *bondPath) {
-	if c.phase == opening && c.client && len(c.subflows) == 0 && p.reaches(c.target.Addr()) {
+	if c.phase == opening && c.client && !c.held && p.reaches(c.target.Addr()) {
 		c.late.lingerAt = clock.Never
 		c.ask(now, p)
 	}
@@ -62,6 +63,7 @@ func (c *Conn) lose(now clock.Time, p *bondPath) {
 	}
 	c.signal.attempts = kept
 	if gone {
+		c.askOn(now)
 		c.sweep(now)
 		if c.phase == open {
 			c.withdraw(p)
@@ -183,7 +185,6 @@ func (f *subflow) receiveJoin(now clock.Time, seg *wire.Segment) bool {
 			f.reset(now, wire.MPTCPError, false)
 			return false
 		}
-		f.tcp.Ack(1)
 	}
 	f.joined(now)
 	return true
@@ -192,6 +193,7 @@ func (f *subflow) receiveJoin(now clock.Time, seg *wire.Segment) bool {
 func (f *subflow) joined(now clock.Time) {
 	c := f.c
 	f.ready = true
+	c.id.doubtful = false
 	f.retryAt = clock.Never
 	c.id.alone = false
 	c.late.lingerAt = clock.Never
@@ -220,6 +222,10 @@ func (f *subflow) retryJoin(now clock.Time) {
 func (c *Conn) joinEnded(now clock.Time, f *subflow) {
 	refused := f.peerReset && !(f.hasPeerWhy && f.peerWhy.Transient)
 	if refused && len(c.subflows) == 0 && !f.ready {
+		if c.id.doubtful {
+			c.askAgain(now)
+			return
+		}
 		// The peer does not know the connection any more.
 		c.finish(now, ErrReset)
 		return
@@ -275,6 +281,9 @@ func (c *Conn) forgetAttempts(p *bondPath) {
 
 // rejoinAll tries every path again: the connection has no subflow left.
 func (c *Conn) rejoinAll(now clock.Time) {
+	// Only a join can now tell whether the peer got the third ACK.
+	c.id.doubtful = c.id.doubtful || !c.id.confirmed && c.client && c.b.cfg.Paired
+	c.id.confirmed = true
 	c.joinAll(now)
 	for _, a := range c.signal.theirs {
 		c.learnAddress(now, a)

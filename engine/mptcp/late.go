@@ -5,6 +5,7 @@ import (
 
 	"tandem/engine/clock"
 	"tandem/engine/tcp"
+	"tandem/engine/wire"
 )
 
 // lateness finds octets that a subflow holds up and has them sent on another (RFC 8684 3.3.6).
@@ -163,6 +164,9 @@ func (c *Conn) rescue(now clock.Time) bool {
 		if f == slow || !f.canCarry() || f.isBackup() || f.tcp.Room(now) <= 0 {
 			continue
 		}
+		if _, again := f.carries(c.snd.una); again {
+			continue
+		}
 		other, _, _ := f.state.RTT()
 		if other == 0 || left > 0 && left < other {
 			continue
@@ -180,13 +184,21 @@ func (c *Conn) rescue(now clock.Time) bool {
 // carrier returns the subflow that was given the octet at pos, and the chunk.
 func (c *Conn) carrier(pos uint64) (*subflow, chunk) {
 	for _, f := range c.subflows {
-		for _, x := range f.chunks.all() {
-			if x.at <= pos && pos < x.at+uint64(x.n) {
-				return f, x
-			}
+		if x, ok := f.carries(pos); ok {
+			return f, x
 		}
 	}
 	return nil, chunk{}
+}
+
+// carries returns the chunk with the octet at pos, if the subflow was given it.
+func (f *subflow) carries(pos uint64) (chunk, bool) {
+	for _, x := range f.chunks.all() {
+		if x.at <= pos && pos < x.at+uint64(x.n) {
+			return x, true
+		}
+	}
+	return chunk{}, false
 }
 
 // remove takes a subflow that has ended out of the connection.
@@ -228,6 +240,9 @@ func (c *Conn) orphaned(now clock.Time, f *subflow) {
 		if !c.askOther(now) {
 			c.late.lingerAt = now.Add(c.b.cfg.Linger)
 		}
+	case c.phase < open && !c.client && c.b.cfg.Paired && f.peerReset && !f.withdrawn():
+		// The asker's path went away; the offer may come over another one.
+		c.late.lingerAt = now.Add(offerLinger)
 	case c.phase < open:
 		c.finish(now, reason(f))
 	case c.fin.acked && c.rcv.finished:
@@ -253,4 +268,9 @@ func reason(f *subflow) error {
 		return ErrAborted
 	}
 	return ErrReset
+}
+
+// withdrawn reports whether the peer itself gave the subflow up, rather than not knowing it any more.
+func (f *subflow) withdrawn() bool {
+	return f.hasPeerWhy && f.peerWhy.Reason == wire.Unspecified && !f.peerWhy.Transient
 }

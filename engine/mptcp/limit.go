@@ -73,6 +73,9 @@ const (
 	// not wander for minutes.
 	timeWaitPaired = 5 * time.Second
 
+	// offerLinger is how long an offer of which the only SYN was reset waits for another.
+	offerLinger = 5 * time.Second
+
 	// answered is for how long a repeat of an answered offer is recognised (D2).
 	answered = 60 * time.Second
 )

@@ -23,7 +23,6 @@ type outbox struct {
 	limit   atomic.Uint64
 	tail    atomic.Pointer[block]
 	first   atomic.Pointer[block]
-	spare   atomic.Pointer[block] // one block for the application to take
 
 	pool   *pool
 	blocks []*block // in order of start, from the first that is still needed
@@ -43,7 +42,7 @@ func (o *outbox) write(p []byte) int {
 	n := 0
 	for n < len(p) {
 		if b == nil || pos-b.start == blockSize {
-			fresh := o.spare.Swap(nil)
+			fresh := o.pool.shelf.take()
 			if fresh == nil {
 				fresh = new(block)
 			}
@@ -79,6 +78,7 @@ func (o *outbox) sync() uint64 {
 		if b == nil {
 			return end
 		}
+		o.pool.used++
 		o.blocks = append(o.blocks, b)
 		o.last = b
 	}
@@ -121,11 +121,16 @@ func (o *outbox) hold(pos uint64, n, by int) {
 func (o *outbox) release(una uint64) {
 	n := 0
 	for n < len(o.blocks)-1 && o.ends(n) <= una && o.blocks[n].refs == 0 {
-		o.recycle(o.blocks[n])
+		o.pool.put(o.blocks[n])
 		n++
 	}
-	o.blocks = slices.Delete(o.blocks, 0, n)
-	if len(o.blocks) > 1 && o.ends(0) <= una && una >= o.swept+blockSize {
+	if n > 0 {
+		o.blocks = slices.Delete(o.blocks, 0, n)
+	}
+	switch {
+	case len(o.blocks) == 1:
+		o.rest(una)
+	case len(o.blocks) > 1 && o.ends(0) <= una && una >= o.swept+blockSize:
 		o.swept = una
 		o.sweep(una)
 	}
@@ -136,7 +141,7 @@ func (o *outbox) sweep(una uint64) {
 	kept := o.blocks[:0]
 	for i, b := range o.blocks {
 		if i+1 < len(o.blocks) && b.start+blockSize <= una && b.refs == 0 {
-			o.recycle(b)
+			o.pool.put(b)
 		} else {
 			kept = append(kept, b)
 		}
@@ -147,27 +152,32 @@ func (o *outbox) sweep(una uint64) {
 
 // rest frees the last block too, if all was delivered and no Write is running.
 func (o *outbox) rest(una uint64) {
-	if len(o.blocks) != 1 || o.blocks[0].refs > 0 || o.written.Load() != una {
+	last := o.blocks[0]
+	if last.refs > 0 || o.written.Load() != una {
 		return
 	}
 	b := o.tail.Swap(nil)
 	if b == nil {
 		return
 	}
-	if o.written.Load() != una || b != o.blocks[0] {
+	if o.written.Load() != una || b != last {
 		// A Write came in between; if another is running, it goes on with a block of its own.
 		o.tail.CompareAndSwap(nil, b)
 		return
 	}
-	o.blocks, o.last = nil, nil
-	o.spare.Store(nil)
+	o.blocks, o.last = o.blocks[:0], nil
 	o.pool.put(b)
 }
 
-func (o *outbox) recycle(b *block) {
-	b.next.Store(nil)
-	b.refs = 0
-	if !o.spare.CompareAndSwap(nil, b) {
-		o.pool.put(b)
+// leave gives up every block: the connection is forgotten. The last is not used again, because a Write
+// may still be running.
+func (o *outbox) leave() {
+	for _, b := range o.blocks {
+		if b == o.last {
+			o.pool.used--
+		} else {
+			o.pool.put(b)
+		}
 	}
+	o.blocks, o.last = nil, nil
 }

@@ -2,6 +2,7 @@ package mptcp
 
 import (
 	"errors"
+	"time"
 
 	"tandem/engine/clock"
 	"tandem/engine/path"
@@ -79,6 +80,7 @@ func (b *Bond) touch(now clock.Time, c *Conn) {
 	if c.gone {
 		return
 	}
+	b.misses = 0
 	b.ready.push(c)
 	b.timers.arm(c, c.deadline())
 }
@@ -86,6 +88,7 @@ func (b *Bond) touch(now clock.Time, c *Conn) {
 // Advance is for Machine.
 func (b *Bond) Advance(now clock.Time) {
 	defer b.contain(now)
+	b.misses = 0
 	for {
 		c := b.timers.due(now)
 		if c == nil {
@@ -103,7 +106,6 @@ func (b *Bond) Advance(now clock.Time) {
 		b.probe(now)
 		b.hear(now)
 	}
-	b.wake(now)
 }
 
 // Deadline is for Machine.
@@ -124,14 +126,22 @@ func resume(p *path.Path, now clock.Time) clock.Time {
 	return max(p.NextSend(), now+1)
 }
 
-// wake lets the connections that wait for room try again if a path has some.
-func (b *Bond) wake(now clock.Time) {
-	if b.blocked.size == 0 || !b.roomy(now) {
-		return
+// missesMax bounds how many connections in a row try in vain for room that is there: the scheduler
+// has told each to wait for another path. missPause is when the next ones try if nothing happens.
+const (
+	missesMax = 32
+	missPause = time.Millisecond
+)
+
+// wake gives the turn to the connection that has waited longest, if a path has room for it. It returns
+// ready, the first that is ready, if there is one.
+func (b *Bond) wake(now clock.Time, ready *Conn) *Conn {
+	if b.misses >= min(b.blocked.size, missesMax) || !b.roomy(now) {
+		return ready
 	}
-	for c := b.blocked.pop(); c != nil; c = b.blocked.pop() {
-		b.ready.push(c)
-	}
+	b.misses++
+	b.ready.push(b.blocked.pop())
+	return b.ready.first
 }
 
 // roomy reports whether a path lets something leave now.
@@ -153,11 +163,18 @@ func (b *Bond) Transmit(now clock.Time, buf []byte) (id PathID, pkt []byte, ok b
 	if id, pkt, ok := b.lane.transmit(now, b, buf); ok {
 		return id, pkt, ok
 	}
-	b.wake(now)
-	for c := b.ready.first; c != nil; c = b.ready.first {
+	for {
+		c := b.ready.first
+		if c == nil || c == b.blocked.first {
+			c = b.wake(now, c)
+		}
+		if c == nil {
+			break
+		}
 		b.current = c
 		f, pkt := c.transmit(now, buf)
 		if pkt != nil {
+			b.misses = 0
 			b.rotate(c, len(pkt))
 			return f.path.id, pkt, true
 		}
@@ -189,20 +206,34 @@ func (b *Bond) rest(now clock.Time) {
 			b.wakeAt = min(b.wakeAt, resume(p.state, now))
 		}
 	}
+	if b.misses >= missesMax && b.blocked.size > missesMax {
+		b.wakeAt = min(b.wakeAt, now.Add(missPause))
+	}
 }
 
 // quantum is how many octets a connection sends before it is the next one's turn.
 const quantum = 16 << 10
 
 // rotate gives the turn to the next connection when this one has had its share.
+//
+// Connections take turns as in deficit round robin. One that has something to send and does not wait
+// already, because it was idle, has its first turn at once: so short ones are quick. One that waits may
+// be ready as well, because something happened to it: then only what needs no turn leaves.
 func (b *Bond) rotate(c *Conn, n int) {
 	c.turn += n
-	if c.turn >= quantum {
-		c.turn = 0
-		b.ready.pop()
-		b.ready.push(c)
+	if c.turn < quantum {
+		return
+	}
+	c.turn = 0
+	b.ready.pop()
+	b.ready.push(c)
+	if b.cfg.Paired {
+		b.blocked.push(c)
 	}
 }
+
+// waits reports whether others have their turn before c.
+func (c *Conn) waits() bool { return c.links[inBlocked].queued }
 
 // A broken invariant is a bug. It costs the connection concerned, and no other.
 type broken string

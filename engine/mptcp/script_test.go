@@ -162,7 +162,7 @@ func agreed(t *testing.T, cfg Config, paths int) *script {
 	s := dialled(t, cfg, paths)
 	s.recv("0 . 1 ack 1 <dss ack8 1>")
 	for i := 1; i < paths && !cfg.Passive; i++ {
-		s.line(fmt.Sprintf("%d S 0 <join id %d token token-B nonce nonce-A>", i, i))
+		s.line(fmt.Sprintf("%d S 0 <join id %d token token-B nonce nonce-A>", i, 2*i+1))
 	}
 	s.want()
 	return s
@@ -246,7 +246,7 @@ func askedToJoin(t *testing.T, cfg Config, paths int) *script {
 	s := answeredBy(t, cfg, paths)
 	for i := 1; i < paths; i++ {
 		s.recv(fmt.Sprintf("%d S 0 <join id %d token token-B nonce nonce-A>", i, i))
-		s.want(fmt.Sprintf("%d S. 0 ack 1 <join id %d mac mac-B nonce nonce-B>", i, i))
+		s.want(fmt.Sprintf("%d S. 0 ack 1 <join id %d mac mac-B nonce nonce-B>", i, 2*i+1))
 		s.recv(fmt.Sprintf("%d . 1 ack 1 <join mac mac-A>", i))
 		s.want(fmt.Sprintf("%d . 1 ack 1 <dss ack4 1>", i))
 	}

@@ -114,6 +114,9 @@ func (c *Conn) push(now clock.Time) bool {
 		// The third ACK goes by itself, before the data that repeats it: if one is lost the other tells.
 		return false
 	}
+	if c.waits() && c.pushable() {
+		return false
+	}
 	if schedule.Redundant(c.sched) && !c.plain() && c.pushRedundant(now) {
 		return true
 	}
@@ -310,9 +313,6 @@ func (c *Conn) acknowledged(now clock.Time, pos uint64) {
 	c.late.acknowledged(now, c)
 	c.out.release(pos)
 	c.allow()
-	if pos == c.snd.end {
-		c.out.rest(pos)
-	}
 }
 
 // allow lets the application write so far ahead that every path can be kept full until the slowest

@@ -42,9 +42,6 @@ func (s *spans) add(from, to uint64) bool {
 func (s *spans) pop() uint64 {
 	to := (*s)[0].to
 	*s = slices.Delete(*s, 0, 1)
-	if len(*s) == 0 && cap(*s) > 16 {
-		*s = nil
-	}
 	return to
 }
 

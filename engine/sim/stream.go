@@ -178,6 +178,6 @@ func (s *Stream) String() string {
 	if s.server {
 		who = "server"
 	}
-	return fmt.Sprintf("\n\t%s of %v, %v: wrote %d of %d, read %d of %d, end written %v, read %v, over %v, error %v",
-		who, s.Plan.Target, s.Plan.Manner, s.Wrote, s.write, s.Read, s.expect, s.closed, s.end, s.Over, s.Err)
+	return fmt.Sprintf("\n\t%s of %v, %v: wrote %d of %d, read %d of %d, end written %v, read %v, over %v, error %v\n%s",
+		who, s.Plan.Target, s.Plan.Manner, s.Wrote, s.write, s.Read, s.expect, s.closed, s.end, s.Over, s.Err, s.Conn.Trace())
 }

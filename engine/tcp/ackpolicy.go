@@ -9,8 +9,9 @@ import (
 // ackPolicy decides when acknowledgements leave (RFC 9293 3.8.6.3, RFC 5681 4.2).
 type ackPolicy struct {
 	due          bool
-	owed         int // that leave even if one would do
-	pending      int // octets in order since the last one
+	owed         int16 // that leave even if one would do
+	asked        int16 // that the owner wants, before anything else leaves
+	pending      int   // octets in order since the last one
 	quick        uint8
 	challenges   uint8
 	challengeEnd clock.Time
@@ -23,10 +24,11 @@ const (
 	delayMin   = time.Millisecond
 )
 
-// Ack has an acknowledgement leave, so that options get out, even if none is due. n counts how many (each goes through Compose).
+// Ack has n acknowledgements without data leave before anything else, so that options get out that
+// need one. Calls do not add up. Compose of the last may ask for another.
 func (s *Subflow) Ack(n int) {
 	if s.state != Closed {
-		s.ack.owed = min(max(s.ack.owed, n), ackOwedMax)
+		s.ack.asked = max(s.ack.asked, int16(min(n, ackOwedMax)))
 	}
 }
 

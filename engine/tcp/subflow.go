@@ -156,3 +156,10 @@ func (s *Subflow) Hold() {
 		s.timer.retransmit = clock.Never
 	}
 }
+
+// Resume goes on repeating a SYN that was held.
+func (s *Subflow) Resume(now clock.Time) {
+	if s.state == SynSent && s.handshake.tries > 0 && s.timer.retransmit == clock.Never {
+		s.timer.retransmit = now
+	}
+}

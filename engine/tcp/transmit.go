@@ -16,6 +16,9 @@ func (s *Subflow) Transmit(now clock.Time, buf []byte) (pkt []byte, ok bool) {
 	case s.handshake.due:
 		pkt = s.transmitSyn(now, buf)
 	case s.handshake.tries == 0:
+	case s.ack.asked > 0 && s.synchronized():
+		s.ack.asked--
+		pkt = s.transmitAck(now, buf)
 	case s.maySend():
 		pkt = s.transmitText(now, buf)
 	}
