@@ -102,7 +102,7 @@ func BenchmarkIdleConn(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(2500 * time.Millisecond)
 		subflows := 0
 		for _, c := range clients {
 			subflows += len(c.Subflows())

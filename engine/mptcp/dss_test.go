@@ -315,3 +315,10 @@ func sumOf(dsn wire.DSN, ssn uint32, text string) string {
 	_, hex, _ := strings.Cut(d.String(), "csum ")
 	return hex
 }
+
+// A key whose IDSN is 9 before its low half wraps.
+const (
+	wrapKey               = "000000001202232d"
+	wrapKeyValue          = 0x1202232d
+	wrapIDSN     wire.DSN = 0x8857344cfffffff7
+)

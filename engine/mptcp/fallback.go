@@ -23,6 +23,7 @@ func (c *Conn) fallBack(now clock.Time, f *subflow) {
 	f.ready = true
 	c.fin.infinite = c.id.mptcp && c.snd.next > c.snd.una
 	c.snd.edge = unbounded
+	c.fin.went, c.fin.wanted = false, false
 	c.late.init()
 	c.signal.init()
 	if c.id.mptcp {

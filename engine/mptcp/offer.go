@@ -2,6 +2,7 @@ package mptcp
 
 import (
 	"net/netip"
+	"slices"
 
 	"tandem/engine/clock"
 	"tandem/engine/tcp"
@@ -152,6 +153,18 @@ func (c *Conn) candidate(now clock.Time, p *bondPath, seg *wire.Segment) {
 		f.tcp.Answer(now)
 	}
 	b.touch(now, c)
+}
+
+// replaced reports whether a SYN shows that the asker has begun anew over the same path: its address
+// went and came again.
+func (f *subflow) replaced(seg *wire.Segment) bool {
+	return !f.join && f.tcp.State() == tcp.SynReceived && seg.Seq != f.tcp.IRS()
+}
+
+// replace forgets a candidate whose asker has begun anew; the new SYN follows.
+func (c *Conn) replace(now clock.Time, f *subflow) {
+	delete(c.b.flows, f.key)
+	c.subflows = slices.DeleteFunc(c.subflows, func(g *subflow) bool { return g == f })
 }
 
 // Accept answers an offer.

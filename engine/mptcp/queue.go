@@ -36,6 +36,20 @@ func (q *queue) push(c *Conn) {
 	q.size++
 }
 
+// pushFirst puts c before all others.
+func (q *queue) pushFirst(c *Conn) {
+	l := &c.links[q.id]
+	if l.queued {
+		return
+	}
+	*l = queueLink{next: q.first, queued: true}
+	q.first = c
+	if q.last == nil {
+		q.last = c
+	}
+	q.size++
+}
+
 func (q *queue) pop() *Conn {
 	c := q.first
 	if c == nil {

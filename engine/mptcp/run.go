@@ -37,6 +37,12 @@ func (b *Bond) Receive(now clock.Time, id PathID, pkt []byte) {
 		b.retire(now, f)
 		f = nil
 	}
+	if f != nil && syn && b.cfg.Paired && f.replaced(seg) {
+		b.current = f.c
+		f.tcp.Drop(now)
+		f.c.replace(now, f)
+		f = nil
+	}
 	switch {
 	case f != nil:
 		b.current = f.c
@@ -185,7 +191,7 @@ func (b *Bond) Transmit(now clock.Time, buf []byte) (id PathID, pkt []byte, ok b
 		}
 		b.timers.arm(c, c.deadline())
 		if b.cfg.Paired && c.waiting() {
-			b.blocked.push(c)
+			b.block(now, c)
 		}
 	}
 	b.rest(now)
@@ -228,6 +234,15 @@ func (b *Bond) rotate(c *Conn, n int) {
 	b.ready.pop()
 	b.ready.push(c)
 	if b.cfg.Paired {
+		b.blocked.push(c)
+	}
+}
+
+// block has c wait for room: in front if its turn is not over.
+func (b *Bond) block(now clock.Time, c *Conn) {
+	if c.turn > 0 && !b.roomy(now) {
+		b.blocked.pushFirst(c)
+	} else {
 		b.blocked.push(c)
 	}
 }

@@ -110,7 +110,7 @@ func (c *Conn) push(now clock.Time) bool {
 	case c.pushLate(now):
 		return true
 	}
-	if f := c.id.initial; f != nil && c.client && !c.b.cfg.Paired && !f.opened && !c.plain() {
+	if f := c.id.initial; f != nil && c.client && !c.b.cfg.Paired && !f.opened && !c.id.confirmed && !c.plain() {
 		// The third ACK goes by itself, before the data that repeats it: if one is lost the other tells.
 		return false
 	}

@@ -163,3 +163,6 @@ func (s *Subflow) Resume(now clock.Time) {
 		s.timer.retransmit = now
 	}
 }
+
+// IRS returns the sequence number of the peer's SYN.
+func (s *Subflow) IRS() wire.Seq { return s.rcv.irs }
