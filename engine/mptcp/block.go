@@ -1,6 +1,9 @@
 package mptcp
 
-import "sync/atomic"
+import (
+	"slices"
+	"sync/atomic"
+)
 
 // blockSize is how many octets of a stream lie together. A busy stream wants few of them, an idle
 // one holds none, so that the size costs only streams that move.
@@ -51,6 +54,18 @@ func (p *pool) put(b *block) {
 	b.refs = 0
 	if !p.shelf.put(b) && len(p.free) < poolMax {
 		p.free = append(p.free, b)
+	}
+}
+
+// trim lets go of blocks that are kept, so that no more are than streams hold.
+func (p *pool) trim() {
+	if n := len(p.free); n > p.used {
+		p.free = slices.Delete(p.free, p.used, n)
+	}
+	if p.used == 0 {
+		p.free = nil
+		for p.shelf.take() != nil {
+		}
 	}
 }
 

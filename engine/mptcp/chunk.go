@@ -42,7 +42,14 @@ func (c *chunks) pop(off uint64) (chunk, bool) {
 	return x, true
 }
 
-// at returns the chunk that begins at off.
+// rest lets an idle subflow hold no memory.
+func (c *chunks) rest() {
+	if len(c.list) == 0 {
+		c.list = nil
+	}
+}
+
+// find returns the chunk that begins at off.
 func (c *chunks) find(off uint64) *chunk {
 	all := c.all()
 	i, found := slices.BinarySearchFunc(all, off, func(x chunk, off uint64) int {

@@ -261,4 +261,5 @@ func (c *Conn) advance(now clock.Time) {
 		c.switchPath(now)
 	}
 	c.sweep(now)
+	c.rid()
 }

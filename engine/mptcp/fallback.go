@@ -35,6 +35,16 @@ func (c *Conn) fallBack(now clock.Time, f *subflow) {
 	c.fin.check(now, c)
 }
 
+// unheard deals with an acknowledgement of octets by somebody who says nothing of the data sequence
+// (RFC 8684 3.7).
+func (c *Conn) unheard(now clock.Time, f *subflow) {
+	if c.mayFallBack(f) {
+		c.fallBack(now, f)
+	} else {
+		f.reset(now, wire.Middlebox, false)
+	}
+}
+
 // receiveFail is MP_FAIL on an acknowledgement (RFC 8684 3.7): what this end sent was altered on
 // the way, and the only subflow there is cannot be replaced. The octets are mapped once and for all.
 func (c *Conn) receiveFail(now clock.Time, f *subflow, dsn wire.DSN) {

@@ -108,7 +108,7 @@ func (s *finState) advanceClose(now clock.Time, c *Conn) {
 func (c *Conn) closedFast(now clock.Time) {
 	c.trace.add(now, evFastClose, 0, 0)
 	for _, f := range c.subflows {
-		if f.live() {
+		if f.live() && !f.peerReset {
 			f.reset(now, wire.Unspecified, false)
 		}
 	}
@@ -130,8 +130,11 @@ func (c *Conn) pushEnd(now clock.Time) {
 	}
 	if f := c.speaker(nil); f != nil && !s.wanted && c.snd.edge >= s.pos {
 		s.wanted = true
-		f.opened = false
-		f.tcp.Ack(2)
+		acks := 1
+		if c.client && !f.join && !c.id.confirmed {
+			f.opened, acks = false, 2 // behind MP_CAPABLE once more
+		}
+		f.tcp.Ack(acks)
 	}
 }
 

@@ -12,8 +12,9 @@ import (
 func TestDataFinAlone(t *testing.T) {
 	s := agreed(t, Config{}, 1)
 	s.write("hello")
-	s.recv("0 . 1 ack 6 <dss ack8 6>")
 	s.skip()
+	s.recv("0 . 1 ack 6 <dss ack8 6>")
+	s.want()
 	s.c.CloseWrite(s.now)
 	s.want("0 . 6 ack 1 <dss ack4 1 map4 6 ssn 0 len 1 fin>")
 }
@@ -23,7 +24,7 @@ func TestDataFinAloneWithChecksum(t *testing.T) {
 	s.c.CloseWrite(s.now)
 	s.want("0 . 1 ack 1 <dss ack4 1 map4 1 ssn 0 len 1 fin csum " + sumOfFin(idsnA+1) + ">")
 	s.recv("0 . 1 ack 1 <dss ack8 2 map8 1 ssn 0 len 1 fin csum 1234>") // not right
-	s.want()
+	s.want("0 . 1 ack 1 <dss ack8 1>")
 	s.recv("0 . 1 ack 1 <dss ack8 2 map8 1 ssn 0 len 1 fin csum " + sumOfFin(idsnB+1) + ">")
 	s.readEnd(io.EOF)
 }
@@ -91,6 +92,7 @@ func TestDataFinWithDataLost(t *testing.T) {
 // When the path that carried it dies, it goes over another.
 func TestDataFinOverAnotherPath(t *testing.T) {
 	s := joined(t, Config{Scheduler: "backup"}, 2)
+	s.recv("1 . 1 ack 1 <prio backup>")
 	s.write("hello")
 	s.c.CloseWrite(s.now)
 	s.want(`0 P. 1 ack 1 "hello" <dss ack4 1 map4 1 ssn 1 len 6 fin>`)
@@ -170,13 +172,14 @@ func TestBothEnds(t *testing.T) {
 	s.want("0 . 1 ack 1 <dss ack4 1 map4 1 ssn 0 len 1 fin>")
 	s.recv("0 . 1 ack 1 <dss ack8 2 map8 1 ssn 0 len 1 fin>")
 	s.want(
+		"0 . 1 ack 1 <dss ack8 2>",
 		"0 F. 1 ack 1 <dss ack8 2>",
-		"1 F. 1 ack 1 <dss ack8 2>",
+		"1 F. 1 ack 1 <dss ack4 2>",
 	)
 	s.over(nil)
 	s.readEnd(io.EOF)
 	s.recv("0 F. 1 ack 2 <dss ack8 2>", "1 F. 1 ack 2 <dss ack8 2>")
-	s.want("0 . 2 ack 2 <dss ack8 2>", "1 . 2 ack 2 <dss ack8 2>")
+	s.want("0 . 2 ack 2 <dss ack8 2>", "1 . 2 ack 2 <dss ack4 2>")
 	s.advance(70 * second)
 	if len(s.b.flows) != 0 || len(s.b.tokens) != 0 || s.b.conns != 0 || s.b.promised != 0 {
 		t.Fatalf("%d flows, %d tokens, %d connections, %d octets promised",
@@ -199,7 +202,7 @@ func TestPeerEndsFirst(t *testing.T) {
 // The FINs of subflows wait for what other subflows still carry.
 func TestNoFinWhileDataIsOutstandingElsewhere(t *testing.T) {
 	s := joined(t, Config{Scheduler: "backup"}, 2)
-	s.recv("0 . 1 ack 1 <dss ack8 1 map8 1 ssn 0 len 1 fin>")
+	s.recv("1 . 1 ack 1 <prio backup>", "0 . 1 ack 1 <dss ack8 1 map8 1 ssn 0 len 1 fin>")
 	s.skip()
 	s.write("hello")
 	s.c.CloseWrite(s.now)
@@ -209,7 +212,7 @@ func TestNoFinWhileDataIsOutstandingElsewhere(t *testing.T) {
 		}
 	}
 	s.recv("0 . 1 ack 6 <dss ack8 7>")
-	s.want("1 F. 1 ack 1 <dss ack8 2>", "0 F. 6 ack 1 <dss ack8 2>")
+	s.want("0 F. 6 ack 1 <dss ack8 2>", "1 F. 1 ack 1 <dss ack4 2>")
 }
 
 // A late octet or end after the connection is over is answered by TCP alone.
@@ -237,23 +240,44 @@ func TestCloseDoesNotWaitForEver(t *testing.T) {
 	s.expect("0 . 1 ack 6 <fastclose key-B>")
 }
 
-// A FIN of the only subflow is not the end of the connection: another subflow may come (RFC 8684 3.3.3).
-func TestFinOfSubflowIsNotTheEnd(t *testing.T) {
-	s := answeredBy(t, Config{}, 2)
+// A FIN of the only subflow is not the end of the connection, nor of the other direction (RFC 8684
+// 3.3.3).
+func TestFinOfOnlySubflow(t *testing.T) {
+	s := answeredBy(t, Config{}, 1)
 	s.recv("0 F. 1 ack 1 <dss ack8 1>")
-	s.want("0 F. 1 ack 2 <dss ack4 1>")
-	s.recv("0 . 2 ack 2 <dss ack8 1>")
-	s.living(0)
+	s.want("0 . 1 ack 2 <dss ack4 1>")
+	s.readEnd(nil)
 	s.write("hello")
-	s.want()
+	s.want(`0 P. 1 ack 2 "hello" <dss ack4 1 map4 1 ssn 1 len 5>`)
+	s.recv("0 . 2 ack 6 <dss ack8 6>")
+	s.advance(60 * second)
+	s.living(1)
+}
+
+// A FIN of one of several is answered by one.
+func TestFinOfOneSubflow(t *testing.T) {
+	s := askedToJoin(t, Config{}, 2)
+	s.recv("1 F. 1 ack 1 <dss ack8 1>")
+	s.want("1 F. 1 ack 2 <dss ack4 1>")
+	s.recv("1 . 2 ack 2 <dss ack8 1>")
+	s.living(1)
+	s.readEnd(nil)
+}
+
+// Break before make: the connection waits for a subflow, and goes on over it.
+func TestBreakBeforeMake(t *testing.T) {
+	s := answeredBy(t, Config{}, 2)
+	s.write("hello")
+	s.want(`0 P. 1 ack 1 "hello" <dss ack4 1 map4 1 ssn 1 len 5>`)
+	s.recv("0 R. 1 ack 1 <reset 6 transient>")
+	s.living(0)
 	s.advance(30 * second)
 	s.recv("1 S 0 <join id 1 token token-B nonce nonce-A>")
 	s.want("1 S. 0 ack 1 <join id 3 mac mac-B nonce nonce-B>")
 	s.recv("1 . 1 ack 1 <join mac mac-A>")
-	s.want(`1 P. 1 ack 1 "hello" <dss ack4 1 map4 1 ssn 1 len 5>`)
-	s.advance(40 * second)
-	s.skip()
+	s.want("1 . 1 ack 1 <dss ack4 1>", `1 P. 1 ack 1 "hello" <dss ack4 1 map4 1 ssn 1 len 5>`)
 	s.recv("1 . 1 ack 6 <dss ack8 6>")
+	s.advance(90 * second)
 	s.living(1)
 }
 
@@ -275,7 +299,7 @@ func TestAbort(t *testing.T) {
 	s := joined(t, Config{Scheduler: "backup"}, 2)
 	s.c.Abort(s.now)
 	s.over(ErrAborted)
-	s.want("0 . 1 ack 1 <fastclose key-B>", "1 R. 1 ack 1 <fastclose key-B>")
+	s.want("1 R. 1 ack 1 <fastclose key-B>", "0 . 1 ack 1 <fastclose key-B>")
 	s.recv("0 R. 1 ack 1")
 	s.advance(10 * second)
 	s.want()
@@ -319,10 +343,11 @@ func TestFastCloseOfThePeer(t *testing.T) {
 		s.recv(option)
 		s.over(ErrReset)
 		s.readEnd(ErrReset)
+		s.expect("1 R. 1 ack 1 <reset unspecified>")
 		if strings.HasPrefix(option, "0 .") {
 			s.expect("0 R. 1 ack 1 <reset unspecified>")
 		}
-		s.want("1 R. 1 ack 1 <reset unspecified>")
+		s.want()
 	}
 }
 

@@ -49,23 +49,13 @@ func (f *subflow) receiveMPTCP(now clock.Time, seg *wire.Segment) bool {
 		}
 	} else if o.Has&wire.HasCapable != 0 && o.Capable.Length >= 22 && !f.join && !c.client {
 		f.receiveFirst(now, &o.Capable)
-	} else if !f.sawDSS && f.acked > c.id.earlyOut && o.Has&wire.HasMPTCP == 0 {
-		// Octets were acknowledged by somebody who says nothing of the data sequence (RFC 8684 3.7).
-		if !c.mayFallBack(f) {
-			f.reset(now, wire.Middlebox, false)
-			return false
-		}
-		c.fallBack(now, f)
-		return true
 	}
+	f.bare = o.Has&wire.HasMPTCP == 0
 	if o.Has&wire.HasJoin != 0 && f.join && !f.active {
-		f.tcp.Ack(1) // the answer to its third ACK was lost
+		f.tcp.Ack(1) // the peer sends nothing before it hears that its third ACK came (RFC 8684 3.2)
 	}
 	if o.Has&(wire.HasAddAddr|wire.HasRemoveAddr|wire.HasPrio) != 0 {
 		f.receiveSignals(now, seg)
-	}
-	if o.Has&wire.HasJoin != 0 && f.join && !f.active {
-		f.tcp.Ack(1) // the peer sends nothing before it hears that its third ACK came (RFC 8684 3.2)
 	}
 	if o.Has&wire.HasFail != 0 {
 		c.receiveFail(now, f, o.FailDSN)
@@ -223,6 +213,7 @@ func (f *subflow) receiveReset(now clock.Time, seg *wire.Segment) {
 	}
 	c.trace.add(now, evPeerReset, f.path.id, uint64(o.Reset.Reason))
 	if o.Has&wire.HasFastClose != 0 && c.id.mptcp && o.CloseKey == c.id.localKey {
+		f.tcp.Drop(now) // a reset is not answered by another
 		c.closedFast(now)
 	}
 	if o.Has&wire.HasFail != 0 && c.id.mptcp {

@@ -319,6 +319,7 @@ func TestDataInSYN(t *testing.T) {
 	b.accept()
 	b.want("0 S. 0 ack 21 <capable v1 flags 01 key-B>")
 	b.recv("0 . 21 ack 1 <capable v1 flags 01 key-A key-B>")
+	b.want("0 . 1 ack 21 <dss ack4 1>")
 	b.write("hello")
 	b.want(`0 P. 1 ack 21 "hello" <dss ack4 1 map4 1 ssn 1 len 5>`)
 	b.recv(`0 P. 21 ack 6 "abcdefghij" <dss ack4 6 map4 1 ssn 1 len 10>`)

@@ -165,6 +165,7 @@ func (o *outbox) rest(una uint64) {
 		o.tail.CompareAndSwap(nil, b)
 		return
 	}
+	o.blocks[0] = nil
 	o.blocks, o.last = o.blocks[:0], nil
 	o.pool.put(b)
 }

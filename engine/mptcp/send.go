@@ -287,6 +287,12 @@ func (c *Conn) smallestMSS() int {
 func (f *subflow) Acked(now clock.Time, t *tcp.Subflow, off uint64) {
 	c := f.c
 	f.acked = off
+	if f.bare && !f.sawDSS && off > c.id.earlyOut && c.phase == open && !c.plain() {
+		c.unheard(now, f)
+		if !f.live() {
+			return
+		}
+	}
 	if f.suspect {
 		f.back(now)
 	}
@@ -299,7 +305,8 @@ func (f *subflow) Acked(now clock.Time, t *tcp.Subflow, off uint64) {
 	}
 	if c.plain() && c.phase >= open {
 		c.acknowledged(now, min(off+c.id.shiftOut, c.snd.next))
-	} else {
+	} else if c.id.confirmed || !c.client {
+		// Until then the octets of the SYN may have to be asked with once more.
 		c.out.release(c.snd.una)
 	}
 }

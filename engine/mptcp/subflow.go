@@ -24,6 +24,7 @@ type subflow struct {
 	ready             bool // established for MPTCP: may carry data
 	mapped            bool // a segment with a mapping has been acknowledged with a DATA_ACK
 	sawDSS            bool
+	bare              bool // the segment in hand has no option of MPTCP
 	wide              bool // the peer's numbers are 64 bits
 	backup            bool // this side's wish
 	peerBackup        bool

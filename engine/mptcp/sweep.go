@@ -5,6 +5,27 @@ import (
 	"tandem/engine/tcp"
 )
 
+// rid frees what only a busy connection needs, when all its subflows have done so.
+func (c *Conn) rid() {
+	for _, f := range c.subflows {
+		if !f.tcp.Idle() {
+			return
+		}
+	}
+	for _, f := range c.subflows {
+		f.chunks.rest()
+		if len(f.maps) == 0 {
+			f.maps = nil
+		}
+	}
+	c.views = nil
+	c.in.rest()
+	if len(c.out.blocks) == 0 {
+		c.out.blocks = nil
+	}
+	c.b.pool.trim()
+}
+
 // sweep removes the subflows that have ended and draws the consequences.
 func (c *Conn) sweep(now clock.Time) {
 	var last *subflow

@@ -85,6 +85,9 @@ func (s *Subflow) onIdleTimer(now clock.Time) {
 	s.giveBack()
 }
 
+// Idle reports whether the subflow has given back what only a busy one needs: nothing left for a second.
+func (s *Subflow) Idle() bool { return s.desk == nil }
+
 // giveBack frees what only a busy subflow needs.
 func (s *Subflow) giveBack() {
 	s.desk = nil
