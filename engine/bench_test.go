@@ -114,8 +114,8 @@ func BenchmarkIdleConn(b *testing.B) {
 	}
 }
 
-// BenchmarkConns sends one full segment at a time, each on another of many connections, and tells
-// what one costs from Write to Read: a cost that grows with the number is work that nobody asked for.
+// BenchmarkConns sends full segments, each on another of many connections, and tells what one costs from
+// Write to Read, at both ends: a cost that grows with the number is work that nobody asked for.
 func BenchmarkConns(b *testing.B) {
 	for _, n := range []int{1, 10, 100, 1000, 10000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -123,34 +123,47 @@ func BenchmarkConns(b *testing.B) {
 			w := newCable(b, BondConfig{Limits: &benchLimits}, 0, 0)
 			defer w.close()
 			clients, hubs := w.crowd(b, n)
-			const size = 1300
 			var got atomic.Int64
-			all := make(chan struct{})
+			come := make(chan struct{}, 1)
 			for _, c := range hubs {
-				go func() {
-					buf := make([]byte, 1<<14)
-					for {
-						m, err := c.Read(buf)
-						if err != nil {
-							return
-						}
-						if got.Add(int64(m)) == int64(b.N)*size {
-							close(all)
-						}
-					}
-				}()
+				go collect(c, &got, come)
 			}
-			p := make([]byte, size)
-			b.ResetTimer()
-			for i := range b.N {
-				if _, err := clients[i%n].Write(p); err != nil {
-					b.Fatal(err)
+			p, sent := make([]byte, 1300), int64(0)
+			send := func(segments int) {
+				for i := range segments {
+					if _, err := clients[i%n].Write(p); err != nil {
+						b.Fatal(err)
+					}
+				}
+				for sent += int64(segments * len(p)); got.Load() < sent; {
+					<-come
 				}
 			}
-			<-all
+			send(max(1000, 5*n))
+			runtime.GC()
+			before := mallocs()
+			b.ResetTimer()
+			send(b.N)
 			b.StopTimer()
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N), "ns/segment")
+			b.ReportMetric(float64(mallocs()-before)/float64(b.N), "allocs/segment")
 			b.ReportMetric(0, "ns/op")
 		})
+	}
+}
+
+// collect reads to the end, adds what comes to got, and signals that it did.
+func collect(c *Conn, got *atomic.Int64, come chan<- struct{}) {
+	buf := make([]byte, 4<<10)
+	for {
+		n, err := c.Read(buf)
+		if err != nil {
+			return
+		}
+		got.Add(int64(n))
+		select {
+		case come <- struct{}{}:
+		default:
+		}
 	}
 }

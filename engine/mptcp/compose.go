@@ -151,8 +151,8 @@ func (f *subflow) composeInfinite(o *wire.Options, room int) {
 		return
 	}
 	d := wire.DSS{HasMap: true, Map64: true, HasChecksum: id.checksum}
-	d.DSN = f.c.outDSN(f.c.snd.una)
-	d.SSN = f.ssnOut(f.c.snd.una - id.shiftOut)
+	d.DSN = f.c.outDSN(f.c.fin.mapFrom)
+	d.SSN = f.ssnOut(f.c.fin.mapFrom - id.shiftOut)
 	n := d.Len()
 	if f.hasFail {
 		n += wire.FailLen

@@ -151,12 +151,11 @@ func TestMappingInEverySegmentAtFirst(t *testing.T) {
 			t.Fatal(line)
 		}
 	}
-	s.recv("0 . 1 ack 3001 <dss ack8 3001>")
-	s.write(string(octets(0, 4000)))
-	s.expect("0 . 3001:4441 ack 1 <dss ack4 1 map4 3001 ssn 3001 len 4000>")
+	s.recv("0 . 1 ack 3001 <dss ack8 3001>", "0 . 1 ack 3001 <dss ack8 3001>")
+	s.write(string(octets(0, 2800)))
 	s.want(
-		"0 . 4441:5901 ack 1",
-		"0 . 5901:7001 ack 1",
+		"0 . 3001:4441 ack 1 <dss ack4 1 map4 3001 ssn 3001 len 2800>",
+		"0 . 4441:5801 ack 1",
 	)
 }
 
@@ -165,12 +164,12 @@ func TestRetransmissionRepeatsMapping(t *testing.T) {
 	s := agreed(t, Config{}, 1)
 	s.write("0")
 	s.skip()
-	s.recv("0 . 1 ack 2 <dss ack8 2>")
-	s.write(string(octets(0, 2000)))
-	s.skip()
-	s.recv("0 . 1 ack 2 <dss ack8 2, sack 1442:2002>")
-	s.advance(150 * ms)
-	s.want("0 . 2:1442 ack 1 <dss ack4 1 map4 2 ssn 2 len 2000>")
+	s.recv("0 . 1 ack 2 <dss ack8 2>", "0 . 1 ack 2 <dss ack8 2>")
+	s.write(string(octets(0, 2800)))
+	s.want("0 . 2:1442 ack 1 <dss ack4 1 map4 2 ssn 2 len 2800>", "0 . 1442:2802 ack 1")
+	s.recv("0 . 1 ack 1442 <dss ack8 1442>")
+	s.advance(500 * ms)
+	s.expect("0 . 1442:2802 ack 1 <dss ack4 1 map4 2 ssn 2 len 2800>")
 }
 
 // The subflow's acknowledgement says nothing about the connection: octets are kept until DATA_ACK,

@@ -18,9 +18,10 @@ type finState struct {
 	wanted   bool       // DATA_FIN shall ride on the next acknowledgement
 	at       clock.Time // when it goes again, or the peer's own end has taken too long
 	backoff  uint
-	infinite bool // the infinite mapping has not gone yet
-	fast     bool // MP_FASTCLOSE was sent: every reset repeats it
-	fastLeft int  // how often it is yet to be repeated
+	infinite bool   // the infinite mapping has not gone yet
+	mapFrom  uint64 // where it begins: what the peer is known to have intact ends there
+	fast     bool   // MP_FASTCLOSE was sent: every reset repeats it
+	fastLeft int    // how often it is yet to be repeated
 }
 
 func (s *finState) init() {

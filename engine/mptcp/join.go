@@ -220,6 +220,9 @@ func (f *subflow) retryJoin(now clock.Time) {
 
 // joinEnded decides whether a subflow that ended is tried again.
 func (c *Conn) joinEnded(now clock.Time, f *subflow) {
+	if !f.active {
+		return
+	}
 	refused := f.peerReset && !(f.hasPeerWhy && f.peerWhy.Transient)
 	if refused && len(c.subflows) == 0 && !f.ready {
 		if c.id.doubtful {
@@ -230,7 +233,7 @@ func (c *Conn) joinEnded(now clock.Time, f *subflow) {
 		c.finish(now, ErrReset)
 		return
 	}
-	if !f.active || refused && !c.b.cfg.Paired && !f.ready {
+	if refused && !c.b.cfg.Paired && !f.ready {
 		return
 	}
 	a := attempt{path: f.path, remote: f.tcp.Config().Remote, id: f.remoteID}

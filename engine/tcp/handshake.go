@@ -121,6 +121,7 @@ func (s *Subflow) receiveSynSent(now clock.Time, seg *wire.Segment) {
 	if seg.Flags&wire.ACK != 0 && (s.handshake.tries == 0 || acked < 0 || acked > int64(s.snd.nxt)) {
 		if seg.Flags&wire.RST == 0 {
 			s.end.answer(seg)
+			s.Resume(now) // it answers a SYN of a former life
 		}
 		return
 	}
