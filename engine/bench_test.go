@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"tandem/engine/mptcp"
 )
@@ -28,12 +27,6 @@ func (w *cable) sent() (n int) {
 		l.mu.Unlock()
 	}
 	return n
-}
-
-func mallocs() uint64 {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.Mallocs
 }
 
 // BenchmarkBulk moves one stream over two paths with packets of 1400 octets: both ends, with all
@@ -81,28 +74,11 @@ func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 // BenchmarkIdleConn reports what an established connection with two subflows holds at one end.
 func BenchmarkIdleConn(b *testing.B) {
 	const n = 1000
-	heap := func() uint64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
 	for b.Loop() {
 		w := newCable(b, BondConfig{Limits: &benchLimits}, 0, 0)
 		before := heap()
 		clients, hubs := w.crowd(b, n)
-		for _, c := range clients {
-			if _, err := c.Write([]byte("hello")); err != nil {
-				b.Fatal(err)
-			}
-		}
-		for _, c := range hubs {
-			if _, err := c.Read(make([]byte, 10)); err != nil {
-				b.Fatal(err)
-			}
-		}
-		time.Sleep(2500 * time.Millisecond)
+		greet(b, clients, hubs)
 		subflows := 0
 		for _, c := range clients {
 			subflows += len(c.Subflows())

@@ -1,50 +1,56 @@
 package mptcp
 
-import (
-	"slices"
-	"sync/atomic"
-)
+import "sync/atomic"
 
 // blockSize is how many octets of a stream lie together. A busy stream wants few of them, an idle
 // one holds none, so that the size costs only streams that move.
 const blockSize = 16 << 10
 
-// A block is a piece of a stream's memory.
+// A block is a piece of a stream's memory. Its octets lie apart, where the garbage collector need not look.
 type block struct {
+	data  *[blockSize]byte
 	next  atomic.Pointer[block] // outbox: the block written after this one
 	start uint64                // outbox: position of data[0]
 	refs  int                   // outbox: chunks in flight that touch it
-	data  [blockSize]byte
 }
 
-// pool keeps blocks for the connections of a bond, and counts those that their streams hold. Only the
-// bond's owner touches it, but for the shelf.
+func newBlock() *block { return &block{data: new([blockSize]byte)} }
+
+// pool is the blocks that no stream holds, and a count of those that streams do: a ring into which the
+// bond's owner puts blocks, and from which it and the applications that write take them.
 //
-//	streams ──put──► shelf ──take──► applications that write ──► sync ──► streams
-//	              └► free ──get──► octets that arrive ─────────────────► streams
+//	streams ──put──► places ──take──► applications ──► outboxes
+//	                        ──get───► inboxes
 type pool struct {
-	free  []*block
-	used  int // held by streams: handed out by get or noted by note, and not given back
-	shelf shelf
+	places [poolSize]atomic.Pointer[block]
+	in     uint32        // how many were put, and so where the next goes
+	out    atomic.Uint32 // how many were taken
+	used   int           // held by streams, whoever took them
 }
 
-// poolMax bounds what a pool keeps beside its shelf: 4 MiB.
-const poolMax = 256
+// poolSize bounds what a pool keeps: 4 MiB, as much as one stream may hold.
+const poolSize = 256
 
-// get returns a block for octets that arrive.
+// take returns a block: any goroutine may call it. It is counted when the owner learns of it.
+func (p *pool) take() *block {
+	for {
+		out := p.out.Load()
+		place := &p.places[out%poolSize]
+		if place.Load() == nil {
+			return newBlock()
+		}
+		if p.out.CompareAndSwap(out, out+1) {
+			if b := place.Swap(nil); b != nil {
+				return b
+			}
+		}
+	}
+}
+
+// get returns a block to the owner, and counts it.
 func (p *pool) get() *block {
 	p.used++
-	n := len(p.free)
-	if n == 0 {
-		if b := p.shelf.take(); b != nil {
-			return b
-		}
-		return new(block)
-	}
-	b := p.free[n-1]
-	p.free[n-1] = nil
-	p.free = p.free[:n-1]
-	return b
+	return p.take()
 }
 
 // put takes back a block that nobody touches any more.
@@ -52,28 +58,27 @@ func (p *pool) put(b *block) {
 	p.used--
 	b.next.Store(nil)
 	b.refs = 0
-	if !p.shelf.put(b) && len(p.free) < poolMax {
-		p.free = append(p.free, b)
+	if p.places[p.in%poolSize].CompareAndSwap(nil, b) {
+		p.in++
 	}
 }
 
-// trim lets go of blocks that are kept, so that no more are than streams hold.
+// trim keeps no memory while no stream holds any.
 func (p *pool) trim() {
-	if n := len(p.free); n > p.used {
-		p.free = slices.Delete(p.free, p.used, n)
+	if p.used > 0 || p.in == p.out.Load() {
+		return
 	}
-	if p.used == 0 {
-		p.free = nil
-		for p.shelf.take() != nil {
-		}
+	for i := range p.places {
+		p.places[i].Store(nil)
 	}
+	p.out.Store(p.in)
 }
 
 // full reports whether the blocks in use hold n octets or more.
 func (p *pool) full(n int) bool { return p.used*blockSize >= n }
 
 // shelfSize is how many blocks wait for applications: what may leave in a turn of the bond's owner.
-const shelfSize = 32
+const shelfSize = 64
 
 // A shelf is where applications that write find blocks: a ring into which the owner of the bond puts
 // them, and from which any goroutine takes them. Two that meet at one place may both go away with

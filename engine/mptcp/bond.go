@@ -21,7 +21,8 @@ type Bond struct {
 	offers   offers
 	ports    map[uint16]bool // Listen
 	conns    int             // not over yet
-	promised int             // octets of window, over all connections
+	windows  budget          // octets that peers may send
+	rooms    budget          // octets that applications may write
 	lastPort uint16
 	pool     pool
 	timers   timers
@@ -84,10 +85,12 @@ func NewBond(cfg Config) *Bond {
 		}
 	}
 	b := &Bond{
-		cfg:    cfg,
-		flows:  make(map[flowKey]*subflow),
-		tokens: make(map[uint32]*Conn),
-		ports:  make(map[uint16]bool),
+		cfg:     cfg,
+		windows: budget{size: cfg.Limits.Buffered},
+		rooms:   budget{size: cfg.Limits.Buffered},
+		flows:   make(map[flowKey]*subflow),
+		tokens:  make(map[uint32]*Conn),
+		ports:   make(map[uint16]bool),
 	}
 	b.wakeAt = clock.Never
 	b.offers.init()

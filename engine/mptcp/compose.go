@@ -190,8 +190,11 @@ func (f *subflow) composeDSS(now clock.Time, o *wire.Options, part tcp.Part, roo
 		d.Ack64 = f.wide || c.b.cfg.Wide
 		d.Ack = c.dataAck()
 	}
+	if d.Len() > room && d.HasMap {
+		d.HasAck = false
+	}
 	if d.Len() > room {
-		d.HasMap = false
+		d.HasMap, d.HasAck = false, true
 	}
 	if d.Len() > room {
 		d.Ack64 = false

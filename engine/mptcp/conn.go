@@ -50,6 +50,7 @@ type Conn struct {
 	offer    offerState
 	switchAt clock.Time // when the offer goes over another path too
 	held     bool       // the peer has the offer: it needs no other path
+	moved    bool       // a path has gone that carried the offer: the peer may hold a SYN it cannot answer
 	wakeAt   clock.Time // unless Paired: when pacing lets a subflow go on
 	turn     int        // octets sent since it became this connection's turn
 	gone     bool       // removed from the bond
@@ -92,7 +93,8 @@ type identity struct {
 func (b *Bond) newConn(source, target netip.AddrPort, client bool) *Conn {
 	c := &Conn{b: b, source: source, target: target, client: client, phase: opening, wakeAt: clock.Never, switchAt: clock.Never}
 	c.in.pool, c.out.pool = &b.pool, &b.pool
-	c.out.limit.Store(uint64(min(sendStart, b.cfg.Limits.SendBuffer)))
+	c.snd.room = b.rooms.open(min(sendStart, b.cfg.Limits.SendBuffer))
+	c.out.limit.Store(uint64(c.snd.room))
 	c.id.alone = true
 	c.id.checksum = b.cfg.Checksum
 	c.rcv.init(b)
@@ -212,7 +214,8 @@ func (c *Conn) finish(now clock.Time, why error) {
 	c.phase = over
 	c.ended.Store(true)
 	c.b.conns--
-	c.b.promised -= c.rcv.size
+	c.rcv.size = c.b.windows.change(c.rcv.size, 0)
+	c.snd.room = c.b.rooms.change(c.snd.room, 0)
 	delete(c.b.tokens, c.id.localToken)
 	c.late.init()
 	c.fin.init()

@@ -107,6 +107,7 @@ func (c *Conn) ask(now clock.Time, p *bondPath) {
 	if _, taken := c.b.flows[keyOf(local, c.target)]; taken {
 		return
 	}
+	c.late.lingerAt = clock.Never
 	f := c.newSubflow(p, local, c.target)
 	f.active = true
 	f.tcp = tcp.Open(now, f.config(local, c.target), f)
@@ -153,7 +154,7 @@ func (c *Conn) askOn(now clock.Time) {
 	if c.phase != opening || !c.client {
 		return
 	}
-	c.held = false
+	c.held, c.moved = false, true
 	for _, f := range c.subflows {
 		f.tcp.Resume(now)
 	}

@@ -79,7 +79,7 @@ func TestOptionsVanish(t *testing.T) {
 	if why := s.last.Options.Reset; why.Reason != 6 {
 		t.Fatalf("reason %v", why)
 	}
-	s.living(0)
+	s.living(1) // which joins anew
 }
 
 // Infinite mapping of the peer: octets from there on are what TCP says, and its FIN is the end.
@@ -94,7 +94,6 @@ func TestInfiniteMappingOfThePeer(t *testing.T) {
 	s.recv("0 F. 16 ack 1")
 	s.readEnd(io.EOF)
 	s.c.CloseWrite(s.now)
-	s.expect("0 . 1 ack 16")
 	s.want("0 F. 1 ack 17")
 	s.over(nil)
 }
@@ -111,7 +110,7 @@ func TestInfiniteMappingAmongSeveral(t *testing.T) {
 func TestChecksumWrongOnOneOfSeveral(t *testing.T) {
 	s := joinedWithChecksum(t)
 	s.recv(`1 P. 1 ack 1 "hellO" <dss ack8 1 map8 1 ssn 1 len 5 csum ` + sumOf(s.peer+1, 1, "hello") + ">")
-	s.want("1 R. 1 ack 1 <fail 1, reset unspecified transient>")
+	s.want("1 R. 1 ack 1 <fail 1, reset middlebox>")
 	s.recv(`0 P. 1 ack 1 "hello" <dss ack8 1 map8 1 ssn 1 len 5 csum ` + sumOf(s.peer+1, 1, "hello") + ">")
 	s.read("hello")
 	s.living(1)
@@ -148,7 +147,7 @@ func TestChecksumWrongBehindAHole(t *testing.T) {
 	s := agreed(t, Config{Checksum: true}, 1)
 	s.recv(`0 P. 6 ack 1 "again" <dss ack8 1 map8 11 ssn 6 len 5 csum ` + sumOf(s.peer+11, 6, "again") + ">")
 	s.recv(`0 P. 1 ack 1 "hellO" <dss ack8 1 map8 1 ssn 1 len 5 csum ` + sumOf(s.peer+1, 1, "hello") + ">")
-	s.expect("0 R. 1 ack 1 <fail 1, reset unspecified transient>")
+	s.expect("0 R. 1 ack 1 <fail 1, reset middlebox>")
 }
 
 // MP_FAIL of the peer: it gets MP_FAIL and an infinite mapping that reaches back to the last octet it
@@ -213,7 +212,7 @@ func TestPlainTCP(t *testing.T) {
 	s.want("0 . 1 ack 8")
 	s.write("answer")
 	s.c.CloseWrite(s.now)
-	s.want(`0 FP. 1 ack 8 "answer"`)
+	s.want(`0 P. 1 ack 8 "answer"`, "0 F. 7 ack 8")
 	s.recv("0 . 8 ack 8")
 	s.living(1)
 	s.recv(`0 F. 8 ack 8 "more"`)

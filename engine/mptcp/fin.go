@@ -126,6 +126,7 @@ func (c *Conn) pushEnd(now clock.Time) {
 		if f := c.id.initial; f != nil {
 			s.went = true
 			f.tcp.Close(now)
+			s.check(now, c)
 		}
 		return
 	}

@@ -181,9 +181,9 @@ func TestBothEnds(t *testing.T) {
 	s.recv("0 F. 1 ack 2 <dss ack8 2>", "1 F. 1 ack 2 <dss ack8 2>")
 	s.want("1 . 2 ack 2 <dss ack4 2>", "0 . 2 ack 2 <dss ack8 2>")
 	s.advance(70 * second)
-	if len(s.b.flows) != 0 || len(s.b.tokens) != 0 || s.b.conns != 0 || s.b.promised != 0 {
+	if len(s.b.flows) != 0 || len(s.b.tokens) != 0 || s.b.conns != 0 || s.b.windows.used+s.b.rooms.used != 0 {
 		t.Fatalf("%d flows, %d tokens, %d connections, %d octets promised",
-			len(s.b.flows), len(s.b.tokens), s.b.conns, s.b.promised)
+			len(s.b.flows), len(s.b.tokens), s.b.conns, s.b.windows.used+s.b.rooms.used)
 	}
 }
 

@@ -219,5 +219,6 @@ func (f *subflow) receiveReset(now clock.Time, seg *wire.Segment) {
 	if o.Has&wire.HasFail != 0 && c.id.mptcp {
 		// The octets go out elsewhere with the rest of what the subflow held.
 		c.id.alone = false
+		f.peerWhy, f.hasPeerWhy = wire.Reset{Reason: wire.Middlebox}, true
 	}
 }

@@ -233,7 +233,8 @@ func (c *Conn) joinEnded(now clock.Time, f *subflow) {
 		c.finish(now, ErrReset)
 		return
 	}
-	if refused && !c.b.cfg.Paired && !f.ready {
+	spoiled := f.hasReset && f.resetWhy.Reason == wire.Middlebox || f.hasPeerWhy && f.peerWhy.Reason == wire.Middlebox
+	if spoiled || refused && !c.b.cfg.Paired && !f.ready {
 		return
 	}
 	a := attempt{path: f.path, remote: f.tcp.Config().Remote, id: f.remoteID}

@@ -170,7 +170,7 @@ func (b *Bond) forgotten(now clock.Time) {
 // the time until the answer says nothing about the path.
 func (b *Bond) held(now clock.Time, p *bondPath, e datagram.Event) {
 	c := b.asked[e.Offer]
-	if c == nil || c.phase != opening {
+	if c == nil || c.phase != opening || c.moved {
 		return
 	}
 	for _, f := range c.subflows {

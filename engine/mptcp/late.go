@@ -37,6 +37,14 @@ func (l *lateness) sent(now clock.Time, c *Conn) {
 	}
 }
 
+// closed arms the timer because the peer's window keeps octets back: the news of its opening may be
+// lost (RFC 9293 3.8.6.1).
+func (l *lateness) closed(now clock.Time, c *Conn) {
+	if l.at == clock.Never {
+		l.at = now.Add(c.patience())
+	}
+}
+
 // acknowledged restarts the timer: the connection moves.
 func (l *lateness) acknowledged(now clock.Time, c *Conn) {
 	l.backoff = 0
@@ -80,6 +88,14 @@ func (l *lateness) advance(now clock.Time, c *Conn) {
 	}
 	l.backoff++
 	l.at = now.Add(c.patience())
+	if c.snd.una == c.snd.next {
+		l.at = clock.Never
+		if f := c.speaker(nil); f != nil && c.snd.next < c.snd.end {
+			f.tcp.Probe()
+			l.at = now.Add(c.patience())
+		}
+		return
+	}
 	if c.snd.una < c.snd.next {
 		c.trace.add(now, evLate, 0, c.snd.una)
 		c.reinject(span{c.snd.una, min(c.snd.next, c.snd.una+blockSize)}, nil)

@@ -10,7 +10,7 @@ type Limits struct {
 	Offers      int // 512 waiting for an answer
 	SendBuffer  int // 4 MiB per connection, octets not acknowledged yet
 	RecvBuffer  int // 6 MiB per connection, octets: what its window may grow to
-	Buffered    int // 64 MiB over all connections, octets of both directions
+	Buffered    int // 64 MiB over all connections, octets, each way; 16 KiB a connection are beside it
 	Addresses   int // 8 announced by the peer, per connection
 }
 
@@ -40,8 +40,9 @@ const (
 	// recvStart is the window that a new connection offers, octets.
 	recvStart = 256 << 10
 
-	// recvLeast is the window that every connection offers, however many there are.
-	recvLeast = 16 << 10
+	// promiseLeast is what every connection is promised each way, however many there are: with as
+	// many as are allowed by default it makes 64 MiB.
+	promiseLeast = 16 << 10
 
 	// sendStart is what a new connection takes from its application before the paths' windows say
 	// that more is of use, octets.

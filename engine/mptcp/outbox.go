@@ -42,10 +42,7 @@ func (o *outbox) write(p []byte) int {
 	n := 0
 	for n < len(p) {
 		if b == nil || pos-b.start == blockSize {
-			fresh := o.pool.shelf.take()
-			if fresh == nil {
-				fresh = new(block)
-			}
+			fresh := o.pool.take()
 			fresh.start = pos
 			if b == nil {
 				o.first.Store(fresh)

@@ -21,12 +21,9 @@ type recvState struct {
 	tuneFrom uint64 // consumed when tuning last looked
 }
 
-// init offers a new connection its first window: less when others were promised much already.
 func (r *recvState) init(b *Bond) {
-	left := max(b.cfg.Limits.Buffered-b.promised, 0)
-	r.size = min(recvStart, max(left/8, recvLeast), b.cfg.Limits.RecvBuffer)
+	r.size = b.windows.open(min(recvStart, b.cfg.Limits.RecvBuffer))
 	r.edge = uint64(r.size)
-	b.promised += r.size
 }
 
 // A mapping says which octets of the stream some octets of a subflow are (RFC 8684 3.3.1).
@@ -66,14 +63,10 @@ func (c *Conn) consumed(now clock.Time) {
 	c.open()
 }
 
-// open moves the edge ahead of what was consumed, unless memory is short.
+// open moves the edge ahead of what was consumed.
 func (c *Conn) open() {
 	edge := c.in.consumed.Load() + uint64(c.rcv.size)
 	if edge <= c.rcv.edge {
-		return
-	}
-	if c.b.pool.full(c.b.cfg.Limits.Buffered) {
-		c.b.counters.LimitBuffer++
 		return
 	}
 	c.rcv.edge = edge
@@ -97,11 +90,11 @@ func (c *Conn) tune(now clock.Time, pos uint64) {
 		round = max(round, rtt)
 	}
 	r.tuneAt = now.Add(round)
-	want := min(max(4*int(taken), 2*r.size), c.b.cfg.Limits.RecvBuffer)
-	left := max(c.b.cfg.Limits.Buffered-c.b.promised, 0)
-	if grow := min(want-r.size, left); 4*int(taken) > r.size && grow > 0 {
-		r.size += grow
-		c.b.promised += grow
+	if want := 4 * int(taken); want > r.size {
+		want = min(max(want, 2*r.size), c.b.cfg.Limits.RecvBuffer)
+		if r.size = c.b.windows.change(r.size, want); r.size < want {
+			c.b.counters.LimitBuffer++
+		}
 	}
 }
 
@@ -392,7 +385,7 @@ func (f *subflow) corrupt(now clock.Time, m mapping) {
 		f.tcp.Ack(1)
 		return
 	}
-	f.reset(now, wire.Unspecified, true)
+	f.reset(now, wire.Middlebox, false)
 }
 
 // contiguous reports whether the stream so far came over f alone and without holes.

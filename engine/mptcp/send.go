@@ -15,6 +15,7 @@ type sendState struct {
 	next uint64 // given to a subflow
 	end  uint64 // written by the application
 	edge uint64 // the peer has room up to here
+	room int    // how far the application may write ahead of una
 
 	reinjected uint64 // octets
 }
@@ -123,6 +124,9 @@ func (c *Conn) push(now clock.Time) bool {
 	s := &c.snd
 	n := min(s.end, s.edge) - min(s.next, s.end, s.edge)
 	if n == 0 {
+		if s.next < s.end {
+			c.late.closed(now, c)
+		}
 		c.pushEnd(now)
 		return c.rescue(now)
 	}
@@ -335,12 +339,12 @@ func (c *Conn) allow() {
 		}
 	}
 	n := sendStart + 2*max(windows, int(int64(rate)*far.Microseconds()/1e6))
-	n = min(n, c.b.cfg.Limits.SendBuffer)
-	if c.b.pool.full(c.b.cfg.Limits.Buffered) {
+	// What was allowed once stays allowed.
+	n = max(min(n, c.b.cfg.Limits.SendBuffer), int(c.out.limit.Load()-c.snd.una))
+	if c.snd.room = c.b.rooms.change(c.snd.room, n); c.snd.room < n {
 		c.b.counters.LimitBuffer++
-		n = min(n, blockSize)
 	}
-	limit := c.snd.una + uint64(n)
+	limit := c.snd.una + uint64(c.snd.room)
 	if limit > c.out.limit.Load() {
 		c.out.limit.Store(limit)
 	}

@@ -200,6 +200,11 @@ func (f *subflow) peerFin(now clock.Time) {
 	}
 	f.fin = true
 	c := f.c
+	if c.phase == open && !c.plain() && !c.id.confirmed && c.mayFallBack(f) {
+		// Who ends its only subflow before it said anything of the data sequence speaks plain TCP.
+		c.fallBack(now, f)
+		return
+	}
 	if c.plain() {
 		c.endOfStream(now)
 		return

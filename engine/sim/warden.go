@@ -23,13 +23,13 @@ func (g *Warden) Turn(now clock.Time) bool {
 	}
 	g.last = now
 	w, name := g.User.host.World, g.User.host.Name
-	all := 0
+	out, in, least := 0, 0, 0
 	for _, s := range g.User.Streams {
 		if s.Conn == nil || s.Over {
 			continue
 		}
 		info := s.Conn.Info(now)
-		all += info.SendQueue + info.RecvQueue
+		out, in, least = out+info.SendQueue, in+info.RecvQueue, least+16<<10
 		if info.SendQueue > g.Limits.SendBuffer {
 			w.Fail("%s: %v keeps %d octets to send, %d are allowed", name, s, info.SendQueue, g.Limits.SendBuffer)
 		}
@@ -40,8 +40,8 @@ func (g *Warden) Turn(now clock.Time) bool {
 			w.Fail("%s: %v has %d subflows, %d are allowed", name, s, n, g.Limits.Subflows)
 		}
 	}
-	if all > g.Limits.Buffered {
-		w.Fail("%s keeps %d octets, %d are allowed", name, all, g.Limits.Buffered)
+	if most := g.Limits.Buffered + least; out > most || in > most {
+		w.Fail("%s keeps %d octets to send and %d received, %d are allowed", name, out, in, most)
 	}
 	return false
 }

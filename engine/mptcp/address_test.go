@@ -1,0 +1,232 @@
+package mptcp
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"tandem/engine/wire"
+)
+
+// addAddr is the announcement of B, with its code.
+func addAddr(id uint8, addr string, port uint16) string {
+	a := wire.AddAddr{ID: id, Addr: netip.MustParseAddr(addr), Port: port}
+	a.MAC = wire.AddAddrMAC(keyB, keyA, id, a.Addr, port)
+	return a.String()
+}
+
+// RFC 8684 3.4.1: the announcement is echoed as it came, and the address joined, at the port of the
+// subflow unless it has one of its own.
+func TestAddAddr(t *testing.T) {
+	for _, x := range []struct{ option, echo, joins string }{
+		{"add_addr id 1 10.0.0.2 mac f703ec3efc2f29dd", "add_addr id 1 10.0.0.2 echo", "10.0.0.2:80"},
+		{"add_addr id 1 10.0.0.2 port 8080 mac 8417eeb9fa366047", "add_addr id 1 10.0.0.2 port 8080 echo", "10.0.0.2:8080"},
+		{"add_addr id 2 2001:db8::2 mac 159be09654b13583", "add_addr id 2 2001:db8::2 echo", ""},
+	} {
+		s := dialling(t, Config{}, 2)
+		s.skip()
+		s.recv("0 S. 0 ack 1 <capable v1 flags 21 key-B>", "0 . 1 ack 1 <dss ack8 1>")
+		s.skip()
+		s.recv("0 . 1 ack 1 <" + x.option + ">")
+		if x.joins != "" {
+			s.expect("1 S 0 <join id 3 token token-B nonce nonce-A>")
+			if got := s.ends[1].remote.String(); got != x.joins {
+				t.Fatalf("joins %s, want %s", got, x.joins)
+			}
+		}
+		s.want("0 . 1 ack 1 <" + x.echo + ">")
+	}
+}
+
+func TestAddAddrOfIPv6(t *testing.T) {
+	s := agreed(t, Config{Passive: true}, 1)
+	s.b.cfg.Passive = false
+	s.b.Attach(s.now, 2, PathConfig{Local6: netip.MustParseAddr("2001:db8:1::1")})
+	s.recv("0 . 1 ack 1 <add_addr id 2 2001:db8::2 port 443 mac " + fmt.Sprintf("%016x", wire.AddAddrMAC(keyB, keyA, 2, netip.MustParseAddr("2001:db8::2"), 443)) + ">")
+	s.expect("2 S 0 <join id 6 token token-B nonce nonce-A>")
+	if got := s.ends[2].remote.String(); got != "[2001:db8::2]:443" {
+		t.Fatalf("joins %s", got)
+	}
+	s.want("0 . 1 ack 1 <add_addr id 2 2001:db8::2 port 443 echo>")
+}
+
+// A wrong code: no echo, no join (RFC 8684 3.4.1).
+func TestAddAddrWithWrongMAC(t *testing.T) {
+	s := agreed(t, Config{Passive: true}, 2)
+	s.b.cfg.Passive = false
+	s.recv("0 . 1 ack 1 <add_addr id 1 10.0.0.2 mac f703ec3efc2f29de>")
+	s.want()
+	if s.b.Counters().BadAddAddrMAC != 1 {
+		t.Fatal("not counted")
+	}
+}
+
+// An identifier keeps its address; a copy is echoed again, for the echo may have been lost.
+func TestAddAddrTwice(t *testing.T) {
+	s := agreed(t, Config{Passive: true}, 2)
+	s.recv("0 . 1 ack 1 <" + addAddr(1, "10.0.0.2", 0) + ">")
+	s.want("0 . 1 ack 1 <add_addr id 1 10.0.0.2 echo>")
+	s.recv("0 . 1 ack 1 <" + addAddr(1, "10.0.0.2", 0) + ">")
+	s.want("0 . 1 ack 1 <add_addr id 1 10.0.0.2 echo>")
+	s.recv("0 . 1 ack 1 <" + addAddr(1, "10.0.0.3", 0) + ">")
+	s.skip()
+	if a := s.c.signal.theirs; len(a) != 1 || a[0].addr.Addr().String() != "10.0.0.2" {
+		t.Fatal(a)
+	}
+}
+
+// A peer can make a connection remember, and join, few addresses only.
+func TestAddAddrFlood(t *testing.T) {
+	s := agreed(t, Config{Passive: true}, 1)
+	for i := range 256 {
+		s.recv("0 . 1 ack 1 <" + addAddr(uint8(i), fmt.Sprintf("10.7.0.%d", i), 0) + ">")
+		s.skip()
+	}
+	if n := len(s.c.signal.theirs); n != 8 {
+		t.Fatalf("%d addresses kept", n)
+	}
+	if n := s.b.Counters().LimitAddresses; n != 248 {
+		t.Fatalf("%d counted", n)
+	}
+}
+
+// An end announces its other addresses until they are echoed.
+func TestAnnounce(t *testing.T) {
+	s := answering(t, Config{Announce: true}, 2)
+	s.recv("0 . 1 ack 1 <capable v1 flags 01 key-A key-B>")
+	mac := wire.AddAddrMAC(keyB, keyA, 3, netip.MustParseAddr("10.9.1.1"), 0)
+	add := fmt.Sprintf("0 . 1 ack 1 <add_addr id 3 10.9.1.1 mac %016x>", mac)
+	s.want(add)
+	s.advance(second)
+	s.want(add)
+	s.recv("0 . 1 ack 1 <add_addr id 3 10.9.1.2 echo>") // of something else
+	s.advance(2 * second)
+	s.want(add)
+	s.recv("0 . 1 ack 1 <add_addr id 3 10.9.1.1 echo>")
+	s.advance(100 * second)
+	s.want()
+}
+
+func TestAnnounceIsGivenUp(t *testing.T) {
+	s := answering(t, Config{Announce: true}, 2)
+	s.recv("0 . 1 ack 1 <capable v1 flags 01 key-A key-B>")
+	s.advance(1000 * second)
+	if n := len(s.left()); n != announcements {
+		t.Fatalf("announced %d times", n)
+	}
+}
+
+// RFC 8684 3.4.2: a subflow whose address was removed is asked first; one that answers stays.
+func TestRemoveAddrOfLivePath(t *testing.T) {
+	s := joined(t, Config{}, 2)
+	s.recv("1 . 1 ack 1 <remove_addr 0>")
+	s.want("1 . 0 ack 1 <dss ack4 1>", "0 . 0 ack 1 <dss ack4 1>")
+	s.recv("0 . 1 ack 1 <dss ack8 1>", "1 . 1 ack 1 <dss ack8 1>")
+	s.advance(10 * second)
+	s.want()
+	s.living(2)
+}
+
+func TestRemoveAddrOfDeadPath(t *testing.T) {
+	s := askedToJoin(t, Config{}, 2)
+	s.recv("0 . 1 ack 1 <remove_addr 1>")
+	s.want("1 . 0 ack 1 <dss ack4 1>")
+	s.advance(10 * second)
+	got := s.left()
+	if len(got) != 1 || !strings.HasPrefix(got[0], "1 R. 1 ack 1") {
+		t.Fatal(got)
+	}
+	s.living(1)
+}
+
+func TestRemoveAddrUnknown(t *testing.T) {
+	s := joined(t, Config{}, 2)
+	s.recv("0 . 1 ack 1 <remove_addr 77 78 79>")
+	s.advance(10 * second)
+	s.want()
+	s.living(2)
+}
+
+// An address that was announced and removed is not joined any more.
+func TestRemoveAddrForgets(t *testing.T) {
+	s := agreed(t, Config{Passive: true}, 1)
+	s.recv("0 . 1 ack 1 <" + addAddr(1, "10.0.0.2", 0) + ">")
+	s.recv("0 . 1 ack 1 <remove_addr 1>")
+	s.skip()
+	if len(s.c.signal.theirs) != 0 {
+		t.Fatal("kept")
+	}
+}
+
+// A path that goes away is withdrawn over another (RFC 8684 3.4.2), and what it carried goes there.
+func TestDetachTellsThePeer(t *testing.T) {
+	s := joined(t, Config{}, 2)
+	s.recv("0 . 1 ack 1 <prio backup>")
+	s.write("hello")
+	s.want(`1 P. 1 ack 1 "hello" <dss ack4 1 map4 1 ssn 1 len 5>`)
+	s.b.Detach(s.now, 1)
+	s.want("0 . 1 ack 1 <remove_addr [3]>", `0 P. 1 ack 1 "hello" <dss ack4 1 map4 1 ssn 1 len 5>`)
+	s.living(1)
+	s.advance(10 * second)
+	for _, line := range s.left() {
+		if line[0] != '0' {
+			t.Fatal("over a path that is gone: ", line)
+		}
+	}
+}
+
+// MP_PRIO speaks for the direction towards its sender (RFC 8684 3.3.8): backups carry data only when
+// nothing else does.
+func TestPrioOfThePeer(t *testing.T) {
+	s := joined(t, Config{Scheduler: "backup"}, 2)
+	s.recv("0 . 1 ack 1 <prio backup>")
+	s.write("hello")
+	s.want(`1 P. 1 ack 1 "hello" <dss ack4 1 map4 1 ssn 1 len 5>`)
+	s.recv("1 . 1 ack 6 <dss ack8 6>", "0 . 1 ack 1 <prio>", "1 . 1 ack 6 <prio backup>")
+	s.write("world")
+	s.want(`0 P. 1 ack 1 "world" <dss ack4 1 map4 6 ssn 1 len 5>`)
+	s.recv("0 . 1 ack 6 <dss ack8 11>", "0 R. 1 ack 6")
+	s.skip()
+	s.write("again")
+	s.want(`1 P. 6 ack 1 "again" <dss ack4 1 map4 11 ssn 6 len 5>`)
+}
+
+func TestPrioOfOwn(t *testing.T) {
+	s := joined(t, Config{}, 2)
+	s.b.SetBackup(s.now, 1, true)
+	s.want("1 . 1 ack 1 <dss ack4 1, prio backup>")
+	s.b.SetBackup(s.now, 1, true)
+	s.want()
+	s.b.SetBackup(s.now, 1, false)
+	s.want("1 . 1 ack 1 <dss ack4 1, prio>")
+}
+
+// Reasons count on resets only (RFC 8684 3.6).
+func TestResetReasonElsewhere(t *testing.T) {
+	s := joined(t, Config{}, 2)
+	s.recv("1 . 1 ack 1 <reset 3>")
+	s.want()
+	s.living(2)
+}
+
+// A subflow that was reset for good is not tried again at once, one that was reset for now is.
+func TestResetOfEstablishedSubflow(t *testing.T) {
+	s := joined(t, Config{}, 2)
+	s.recv("1 R. 1 ack 1 <reset 2 transient>")
+	s.want()
+	s.living(1)
+	s.advance(second)
+	s.want("1 S 0 <join id 3 token token-B nonce nonce-A>")
+}
+
+// A segment outside the window says nothing, whatever its options (RFC 5961, RFC 8684 3.7).
+func TestSignalsOutsideWindow(t *testing.T) {
+	s := joined(t, Config{}, 2)
+	s.recv("0 . 100000 ack 1 <fastclose key-A>", "0 . 1 ack 100000 <fastclose key-A>", "0 . 90000 ack 1 <"+addAddr(9, "10.0.0.9", 0)+">")
+	s.skip()
+	s.living(2)
+	if len(s.c.signal.theirs) != 0 {
+		t.Fatal("address taken")
+	}
+}

@@ -1,0 +1,241 @@
+package mptcp
+
+import (
+	"net/netip"
+	"testing"
+
+	"tandem/engine/datagram"
+	"tandem/engine/wire"
+)
+
+// laneScript is a script whose peer has a control lane too.
+type laneScript struct {
+	*script
+	peer *datagram.Control
+	news []datagram.Event // that the peer heard
+	dead map[PathID]bool
+}
+
+func newLane(t *testing.T, dials bool, cfg Config, paths int) *laneScript {
+	cfg.Paired = true
+	s := &laneScript{script: newScript(t, dials, cfg, 0), dead: make(map[PathID]bool)}
+	s.restart(1)
+	s.lane = func(id PathID, pkt []byte) {
+		var d wire.Datagram
+		if err := d.Parse(pkt); err != nil {
+			t.Fatal(err)
+		}
+		if s.peer != nil && !s.dead[id] {
+			s.peer.Receive(s.now, datagram.PathID(id), d.Payload)
+		}
+	}
+	for i := range paths {
+		s.attach(PathID(i), dials)
+		p := s.b.path(PathID(i))
+		s.b.Attach(s.now, PathID(i), PathConfig{Local4: p.cfg.Local4, Peer4: peerOf(PathID(i))})
+		s.peer.Attach(s.now, datagram.PathID(i))
+	}
+	s.talk()
+	return s
+}
+
+func peerOf(id PathID) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(id), 200}) }
+
+// restart has another process answer as the peer.
+func (s *laneScript) restart(epoch uint64) {
+	s.peer = datagram.NewControl(datagram.ControlConfig{Epoch: epoch})
+	for _, p := range s.b.paths {
+		s.peer.Attach(s.now, datagram.PathID(p.id))
+	}
+}
+
+// talk lets the lane go on until both ends are silent.
+func (s *laneScript) talk() {
+	s.t.Helper()
+	for range 100 {
+		s.collect()
+		var buf [1200]byte
+		id, msg, ok := s.peer.Transmit(s.now, buf[:])
+		for e, more := s.peer.Next(); more; e, more = s.peer.Next() {
+			s.news = append(s.news, e)
+		}
+		if !ok {
+			return
+		}
+		if s.dead[PathID(id)] {
+			continue
+		}
+		p := s.b.path(PathID(id))
+		d := wire.Datagram{
+			Source:  netip.AddrPortFrom(p.cfg.Peer4, datagram.Port),
+			Target:  netip.AddrPortFrom(p.cfg.Local4, datagram.Port),
+			Payload: msg,
+		}
+		s.b.Receive(s.now, PathID(id), d.Append(nil))
+	}
+	s.t.Fatal("the lane does not fall silent")
+}
+
+// heard returns the last event of a kind that the peer heard.
+func (s *laneScript) heard(kind datagram.EventKind) *datagram.Event {
+	for i := len(s.news) - 1; i >= 0; i-- {
+		if s.news[i].Kind == kind {
+			return &s.news[i]
+		}
+	}
+	return nil
+}
+
+func (s *laneScript) offer() datagram.OfferID {
+	return datagram.OfferID{Source: s.c.source.Port(), Target: s.c.target}
+}
+
+// A held offer is not repeated: the other end has it (D9).
+func TestHeldOfferIsNotRepeated(t *testing.T) {
+	s := newLane(t, true, Config{}, 2)
+	s.dial(DialOptions{})
+	s.want("0 S 0 <capable v1 flags 01>")
+	s.advance(20 * ms)
+	s.peer.Held(s.now, s.offer())
+	s.talk()
+	s.advance(50 * second)
+	s.want()
+	s.recv("0 S. 0 ack 1 <capable v1 flags 01 key-B>")
+	s.want("0 . 1 ack 1 <capable v1 flags 01 key-A key-B>")
+}
+
+// One that nothing was heard of goes over another path too.
+func TestSilentOfferIsRepeated(t *testing.T) {
+	s := newLane(t, true, Config{}, 2)
+	s.dial(DialOptions{})
+	s.want("0 S 0 <capable v1 flags 01>")
+	s.advance(3 * second)
+	over := map[byte]int{}
+	for _, line := range s.left() {
+		over[line[0]]++
+	}
+	if over['0'] == 0 || over['1'] == 0 {
+		t.Fatal(over)
+	}
+}
+
+func TestRefusedOffer(t *testing.T) {
+	s := newLane(t, true, Config{}, 2)
+	s.dial(DialOptions{})
+	s.skip()
+	s.peer.Refused(s.now, s.offer(), wire.Prohibited)
+	s.talk()
+	s.over(ErrRefused)
+	s.left()
+	if len(s.b.asked) != 0 {
+		t.Fatal("still asked for")
+	}
+}
+
+// The other end: what it holds it says at once, what it refuses too.
+func TestOfferIsHeldAndRefused(t *testing.T) {
+	s := newLane(t, false, Config{}, 2)
+	s.recv("0 S 0 <capable v1 flags 01>")
+	s.talk()
+	s.c, _, _ = s.b.Next()
+	held := s.heard(datagram.PeerHeld)
+	if held == nil || held.Offer != s.offer() {
+		t.Fatalf("%+v", held)
+	}
+	s.c.Refuse(s.now, wire.Prohibited)
+	s.talk()
+	refused := s.heard(datagram.PeerRefused)
+	if refused == nil || refused.Offer != s.offer() || refused.Reason != wire.Prohibited {
+		t.Fatalf("%+v", refused)
+	}
+}
+
+// Roles are told once for all subflows, instead of MP_PRIO on each.
+func TestRoleOverTheLane(t *testing.T) {
+	s := newLane(t, true, Config{}, 2)
+	s.b.SetBackup(s.now, 1, true)
+	s.talk()
+	s.want()
+	if e := s.heard(datagram.PeerPath); e == nil || e.State.ID != 1 || e.State.Role != datagram.Backup {
+		t.Fatalf("%+v", e)
+	}
+	s.peer.SetPath(s.now, datagram.PathState{ID: 0, Role: datagram.Backup})
+	s.talk()
+	if !s.b.path(0).peerBackup {
+		t.Fatal("not taken")
+	}
+}
+
+// openLane returns a connection over both paths.
+func openLane(t *testing.T) *laneScript {
+	t.Helper()
+	s := newLane(t, true, Config{Control: "cubic"}, 2)
+	s.dial(DialOptions{})
+	s.skip()
+	s.advance(20 * ms)
+	s.talk()
+	s.recv("0 S. 0 ack 1 <capable v1 flags 01 key-B>", "0 . 1 ack 1 <dss ack8 1>")
+	s.skip()
+	s.recv("1 S. 0 ack 1 <join id 0 mac mac-B nonce nonce-B>", "1 . 1 ack 1 <dss ack8 1>")
+	s.skip()
+	s.living(2)
+	return s
+}
+
+// BYE ends every connection, in silence.
+func TestByeOfThePeer(t *testing.T) {
+	s := openLane(t)
+	s.peer.Bye(s.now, datagram.Shutdown)
+	s.talk()
+	s.over(ErrReset)
+	s.want()
+}
+
+func TestBye(t *testing.T) {
+	s := newLane(t, true, Config{}, 1)
+	s.b.Bye(s.now)
+	s.talk()
+	if e := s.heard(datagram.PeerBye); e == nil || e.Bye != datagram.Shutdown {
+		t.Fatalf("%+v", e)
+	}
+}
+
+// Another process in the peer's place knows none of the connections.
+func TestPeerRestarts(t *testing.T) {
+	s := openLane(t)
+	s.restart(2)
+	s.talk()
+	s.over(ErrReset)
+	s.want()
+}
+
+// A path that is silent with octets outstanding loses them to another, is asked for a sign of life,
+// and carries octets again when it gives one.
+func TestSilentPath(t *testing.T) {
+	s := openLane(t)
+	s.recv("1 . 1 ack 1 <prio backup>")
+	s.write("hello")
+	s.want(`0 . 1 ack 1 "hello" <dss ack4 1 map4 1 ssn 1 len 5>`)
+	s.dead[0] = true
+	for range 20 {
+		s.advance(50 * ms)
+		s.talk()
+	}
+	elsewhere := false
+	for _, line := range s.left() {
+		elsewhere = elsewhere || line[0] == '1'
+	}
+	if !elsewhere || !s.b.Paths(s.now)[0].Suspect {
+		t.Fatal("not sent elsewhere")
+	}
+	s.recv("1 . 1 ack 6 <dss ack8 6>")
+	s.dead[0] = false
+	for range 20 {
+		s.advance(50 * ms)
+		s.talk()
+	}
+	s.left()
+	if s.c.subflows[0].suspect {
+		t.Fatal("not used again")
+	}
+}

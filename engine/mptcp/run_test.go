@@ -1,0 +1,174 @@
+package mptcp
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"tandem/engine/clock"
+)
+
+// A bench is two Paired bonds and paths without any delay between them, on which a path's window is all
+// that holds anything back. Nothing in it allocates once it has warmed up.
+type bench struct {
+	t    testing.TB
+	now  clock.Time
+	ends [2]*Bond
+	buf  [1500]byte
+	read [64 << 10]byte
+}
+
+func newBench(t testing.TB, paths int) *bench {
+	x := &bench{t: t}
+	for i := range x.ends {
+		seed := [32]byte{byte(i)}
+		x.ends[i] = NewBond(Config{Paired: true, Strict: true, Control: "cubic", Entropy: rand.NewChaCha8(seed)})
+		for id := range paths {
+			x.ends[i].Attach(0, PathID(id), PathConfig{Local4: netip.AddrFrom4([4]byte{10, 0, byte(id), byte(1 + i)})})
+		}
+	}
+	return x
+}
+
+// turn passes everything that may leave now from one end to the other, and has time pass.
+func (x *bench) turn() {
+	for i, b := range x.ends {
+		for {
+			id, pkt, ok := b.Transmit(x.now, x.buf[:])
+			if !ok {
+				break
+			}
+			x.ends[1-i].Receive(x.now, id, pkt)
+		}
+	}
+	x.now = x.now.Add(100 * time.Microsecond)
+	for _, b := range x.ends {
+		if b.Deadline() <= x.now {
+			b.Advance(x.now)
+		}
+	}
+}
+
+// dial returns the two ends of a connection to a port.
+func (x *bench) dial(port uint16) (c, s *Conn) {
+	x.t.Helper()
+	c, err := x.ends[0].Dial(x.now, netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port), DialOptions{})
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	for range 1000 {
+		x.turn()
+		for {
+			o, what, ok := x.ends[1].Next()
+			if !ok {
+				break
+			}
+			if what&Offered != 0 {
+				s = o
+				if err := s.Accept(x.now); err != nil {
+					x.t.Fatal(err)
+				}
+			}
+		}
+		if s != nil && len(c.subflows) == len(x.ends[0].paths) && c.subflows[len(c.subflows)-1].ready {
+			return c, s
+		}
+	}
+	x.t.Fatal("no connection\n", c.Trace())
+	return nil, nil
+}
+
+// feed writes all that c takes, drain reads all that came.
+func (x *bench) feed(c *Conn) {
+	c.Write(x.read[:])
+	c.Poke(x.now)
+}
+
+func (x *bench) drain(s *Conn) (n int) {
+	for {
+		m, _ := s.Read(x.read[:])
+		if m == 0 {
+			s.Poke(x.now)
+			return n
+		}
+		n += m
+	}
+}
+
+// TestSegmentsAllocateNothing moves a stream over two paths: once everything has its size, a segment
+// costs no allocation at either end, from Write to Read.
+func TestSegmentsAllocateNothing(t *testing.T) {
+	x := newBench(t, 2)
+	c, s := x.dial(1)
+	move := func(n int) {
+		for n > 0 {
+			x.feed(c)
+			x.turn()
+			n -= x.drain(s)
+		}
+	}
+	move(64 << 20)
+	if n := testing.AllocsPerRun(5, func() { move(1 << 20) }); n > 1 {
+		t.Errorf("%.0f allocations a megabyte", n)
+	}
+}
+
+// TestEqualTurns lets several connections send as much as they can at the same time: in any stretch of
+// time each moves as much as the others, but for a turn.
+func TestEqualTurns(t *testing.T) {
+	const n = 8
+	x := newBench(t, 1)
+	var clients, servers [n]*Conn
+	for i := range n {
+		clients[i], servers[i] = x.dial(uint16(1 + i))
+	}
+	var got [n]int
+	for range 300 {
+		for i := range n {
+			x.feed(clients[i])
+		}
+		x.turn()
+		least, most := 1<<62, 0
+		for i := range n {
+			got[i] += x.drain(servers[i])
+			least, most = min(least, got[i]), max(most, got[i])
+		}
+		if most-least > 3*quantum {
+			t.Fatalf("after %v: %v", x.now, got)
+		}
+	}
+	if got[0] < 20*quantum {
+		t.Fatalf("hardly anything moves: %v", got)
+	}
+}
+
+// TestShortOneGoesFirst has many connections wait for room: one that had nothing to send until now does
+// not stand in line behind them.
+func TestShortOneGoesFirst(t *testing.T) {
+	const n = 50
+	x := newBench(t, 1)
+	var clients, servers [n]*Conn
+	for i := range n {
+		clients[i], servers[i] = x.dial(uint16(1 + i))
+	}
+	short, end := x.dial(1000)
+	for range 20 {
+		for i := range n {
+			x.feed(clients[i])
+			x.drain(servers[i])
+		}
+		x.turn()
+	}
+	if x.ends[0].blocked.size < n/2 {
+		t.Fatalf("only %d wait", x.ends[0].blocked.size)
+	}
+	short.Write([]byte("hello"))
+	short.Poke(x.now)
+	x.turn()
+	x.turn()
+	if got := x.drain(end); got != 5 {
+		t.Fatalf("%d octets came", got)
+	}
+}
+
