@@ -48,6 +48,7 @@ type Conn struct {
 	signal   signalState
 	late     lateness
 	offer    offerState
+	askedAt  clock.Time // when Dial was called
 	switchAt clock.Time // when the offer goes over another path too
 	held     bool       // the peer has the offer: it needs no other path
 	moved    bool       // a path has gone that carried the offer: the peer may hold a SYN it cannot answer
@@ -211,6 +212,9 @@ func (c *Conn) finish(now clock.Time, why error) {
 		c.b.counters.Resets++
 	}
 	c.b.offers.answer(now, c)
+	if c.phase == offered {
+		c.unread()
+	}
 	c.phase = over
 	c.ended.Store(true)
 	c.b.conns--
@@ -222,6 +226,12 @@ func (c *Conn) finish(now clock.Time, why error) {
 	c.signal.init()
 	c.in.seal()
 	c.tell(Ended | Readable | Writable)
+}
+
+// unread drops what was received: nobody will read it.
+func (c *Conn) unread() {
+	c.in.consumed.Store(c.in.readable.Load())
+	c.in.release()
 }
 
 // forget removes what is left of a connection that is over and has no subflow.

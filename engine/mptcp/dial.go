@@ -28,6 +28,7 @@ func (b *Bond) Dial(now clock.Time, target netip.AddrPort, opt DialOptions) (*Co
 	}
 	source := netip.AddrPortFrom(paths[0].local(target.Addr()), port)
 	c := b.newConn(source, target, true)
+	c.askedAt = now
 	for _, p := range paths {
 		c.ask(now, p)
 	}
@@ -101,20 +102,25 @@ func (b *Bond) portFree(paths []*bondPath, target netip.AddrPort, port uint16) b
 	return true
 }
 
-// ask sends the offer over p.
-func (c *Conn) ask(now clock.Time, p *bondPath) {
+// ask sends the offer over p, if it is not too late for it, and reports whether it did.
+func (c *Conn) ask(now clock.Time, p *bondPath) bool {
 	local := netip.AddrPortFrom(p.local(c.target.Addr()), c.source.Port())
-	if _, taken := c.b.flows[keyOf(local, c.target)]; taken {
-		return
+	if _, taken := c.b.flows[keyOf(local, c.target)]; taken || now > c.askedAt.Add(askFor) {
+		return false
 	}
 	c.late.lingerAt = clock.Never
 	f := c.newSubflow(p, local, c.target)
 	f.active = true
-	f.tcp = tcp.Open(now, f.config(local, c.target), f)
+	cfg := f.config(local, c.target)
+	if c.b.cfg.Paired {
+		cfg.SynRetries = askRetries
+	}
+	f.tcp = tcp.Open(now, cfg, f)
 	c.add(f)
 	if c.b.cfg.Paired {
 		c.switchAt = now.Add(f.state.RTO())
 	}
+	return true
 }
 
 // switchPath sends an offer of which nothing was heard over one more path. The peer knows it as the
@@ -132,8 +138,7 @@ func (c *Conn) switchPath(now clock.Time) {
 // askOther sends the offer over a path that has not carried it, and reports whether there was one.
 func (c *Conn) askOther(now clock.Time) bool {
 	for _, p := range c.b.paths {
-		if p.reaches(c.target.Addr()) && !c.asks(p) {
-			c.ask(now, p)
+		if p.reaches(c.target.Addr()) && !c.asks(p) && c.ask(now, p) {
 			return true
 		}
 	}

@@ -88,6 +88,10 @@ func (f *subflow) receiveMap(now clock.Time, d *wire.DSS) {
 	}
 	if n > 0 {
 		m.off = f.offIn(d.SSN)
+		if int64(m.off) < 0 {
+			c.b.counters.OutOfWindow++
+			return
+		}
 	} else if m.checked && wire.ChecksumDSS(dsn, d.SSN, d.DataLen, wire.Sum{}) != d.Checksum {
 		c.b.counters.DSSChecksum++
 		return

@@ -325,3 +325,12 @@ const (
 	wrapKeyValue          = 0x1202232d
 	wrapIDSN     wire.DSN = 0x8857344cfffffff7
 )
+
+// Subflow numbers that lead before the start of the subflow mean nothing.
+func TestMappingBeforeTheStart(t *testing.T) {
+	s := agreed(t, Config{}, 1)
+	s.recv(`0 P. 1 ack 1 "hello" <dss ack8 1 map8 1 ssn 4294967000 len 5>`)
+	s.recv(`0 P. 6 ack 1 "hello" <dss ack8 1 map8 1 ssn 6 len 5>`)
+	s.read("hello")
+	s.living(1)
+}

@@ -54,7 +54,10 @@ func (c *Conn) Close(now clock.Time) {
 
 // Abort ends the connection at once: MP_FASTCLOSE there, ErrAborted here. The option rides on an
 // acknowledgement of one subflow, repeated until the peer resets it (RFC 8684 3.5, option A).
-func (c *Conn) Abort(now clock.Time) { c.abort(now, ErrAborted) }
+func (c *Conn) Abort(now clock.Time) {
+	c.abort(now, ErrAborted)
+	c.unread()
+}
 
 func (c *Conn) abort(now clock.Time, why error) {
 	if c.phase == over {

@@ -77,6 +77,14 @@ const (
 	// offerLinger is how long an offer of which the only SYN was reset waits for another.
 	offerLinger = 5 * time.Second
 
+	// askFor is for how long a Paired bond sends SYNs of one offer: it ends well before the peer may
+	// have forgotten that it answered (see answered).
+	askFor = 45 * time.Second
+
+	// askRetries is how often the SYN of such an offer is repeated over one path; the last repeat
+	// leaves after 15 s.
+	askRetries = 5
+
 	// answered is for how long a repeat of an answered offer is recognised (D2).
 	answered = 60 * time.Second
 )

@@ -105,7 +105,7 @@ func (c *Conn) place(now clock.Time, f *subflow, pos uint64, p []byte) {
 	if c.rcv.finKnown {
 		limit = min(limit, c.rcv.finPos)
 	}
-	if pos+uint64(len(p)) > limit {
+	if pos >= limit || uint64(len(p)) > limit-pos {
 		c.b.counters.OutOfWindow++
 		if pos >= limit {
 			return

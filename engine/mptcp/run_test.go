@@ -7,10 +7,12 @@ import (
 	"time"
 
 	"tandem/engine/clock"
+	"tandem/engine/path"
+	"tandem/engine/schedule"
 )
 
-// A bench is two Paired bonds and paths without any delay between them, on which a path's window is all
-// that holds anything back. Nothing in it allocates once it has warmed up.
+// A bench is two Paired bonds and paths without any delay between them, on which a window of 30 packets
+// is all that holds anything back. Nothing in it allocates once it has warmed up.
 type bench struct {
 	t    testing.TB
 	now  clock.Time
@@ -23,13 +25,26 @@ func newBench(t testing.TB, paths int) *bench {
 	x := &bench{t: t}
 	for i := range x.ends {
 		seed := [32]byte{byte(i)}
-		x.ends[i] = NewBond(Config{Paired: true, Strict: true, Control: "cubic", Entropy: rand.NewChaCha8(seed)})
+		x.ends[i] = NewBond(Config{Paired: true, Strict: true, Entropy: rand.NewChaCha8(seed)})
 		for id := range paths {
 			x.ends[i].Attach(0, PathID(id), PathConfig{Local4: netip.AddrFrom4([4]byte{10, 0, byte(id), byte(1 + i)})})
+			x.ends[i].path(PathID(id)).state = path.New(steady(30*1500), 1500)
 		}
 	}
 	return x
 }
+
+// steady is a congestion window that never changes.
+type steady int
+
+func (steady) OnSent(clock.Time, int, int, bool) {}
+func (steady) OnAck(path.Sample)                 {}
+func (steady) OnLoss(path.Sample)                {}
+func (steady) OnECN(path.Sample)                 {}
+func (steady) OnTimeout(clock.Time)              {}
+func (steady) OnSpurious()                       {}
+func (w steady) Window() int                     { return int(w) }
+func (steady) Pace() int                         { return 0 }
 
 // turn passes everything that may leave now from one end to the other, and has time pass.
 func (x *bench) turn() {
@@ -172,3 +187,62 @@ func TestShortOneGoesFirst(t *testing.T) {
 	}
 }
 
+// A counter is a scheduler that counts how often it is asked, and may say no.
+type counter struct {
+	schedule.Scheduler
+	asked int
+	no    bool
+}
+
+func (k *counter) Pick(paths []schedule.View, queued, window int) int {
+	if k.asked++; k.no {
+		return -1
+	}
+	return k.Scheduler.Pick(paths, queued, window)
+}
+
+// TestWaitingCostsNothing has ever more connections wait: a packet costs the same, also while the
+// scheduler makes all of them wait though there is room.
+func TestWaitingCostsNothing(t *testing.T) {
+	for _, n := range []int{10, 500} {
+		x := newBench(t, 1)
+		scheduler, _ := schedule.New("")
+		k := counter{Scheduler: scheduler}
+		var clients, servers []*Conn
+		for i := range n {
+			c, s := x.dial(uint16(1 + i))
+			c.sched = &k
+			clients, servers = append(clients, c), append(servers, s)
+		}
+		round := func() (octets int) {
+			for i := range n {
+				x.feed(clients[i])
+				octets += x.drain(servers[i])
+			}
+			k.asked = 0
+			x.turn()
+			return octets
+		}
+		for range 10 {
+			round()
+		}
+		for range 100 {
+			if got := round(); got == 0 || k.asked > 2*30 {
+				t.Fatalf("%d connections: asked %d times for %d octets", n, k.asked, got)
+			}
+		}
+		k.no = true
+		for range 10 {
+			round()
+		}
+		for range 100 {
+			if round(); k.asked > 2*missesMax {
+				t.Fatalf("%d connections: asked %d times in vain", n, k.asked)
+			}
+		}
+		k.no = false
+		if round(); round() == 0 {
+			t.Fatalf("%d connections: nothing moves any more", n)
+		}
+	}
+}

@@ -36,6 +36,9 @@ type bbr struct {
 	congested bool
 	srtt      time.Duration
 	slack     float64 // share of the target that the path's buffer has room for
+	inflight  int
+	freeAt    clock.Time    // when a packet last arrived that had not waited long in a queue
+	waited    time.Duration // longest that one has waited, of startup and drain
 }
 
 type phase uint8
@@ -53,8 +56,10 @@ const (
 // Gains are paces relative to the bandwidth.
 const (
 	startupGain  = 2.77
+	startupPace  = 2 // windows a round trip
 	drainGain    = 0.35
 	downGain     = 0.75
+	fillGain     = 0.25 // above 1, at most, while too little is in flight
 	upGain       = 0.25 // above 1, and as much again for each pulse that found room
 	upGainMax    = 2
 	upPulse      = 40 * time.Millisecond // the first builds a queue of a quarter of it
@@ -63,17 +68,18 @@ const (
 	probeRounds  = 10 // between probes for bandwidth
 	probeTimeMin = 400 * time.Millisecond
 	probeTimeMax = 2 * time.Second
+	crowdedMin   = 10 * time.Millisecond
 	inflightMin  = 4 // packets
 )
 
 func newBBR(mtu int) *bbr { return &bbr{mtu: mtu, cwnd: initialWindow(mtu), slack: 1} }
 
 // OnSent is part of Control.
-func (b *bbr) OnSent(clock.Time, int, int, bool) {}
+func (b *bbr) OnSent(_ clock.Time, _, inflight int, _ bool) { b.inflight = inflight }
 
 // OnAck is part of Control.
 func (b *bbr) OnAck(s Sample) {
-	b.srtt = s.RTTSmooth
+	b.srtt, b.inflight = s.RTTSmooth, s.Inflight
 	b.losses.add(s)
 	if s.Acked == 0 {
 		return
@@ -83,6 +89,7 @@ func (b *bbr) OnAck(s Sample) {
 	}
 	b.trip.add(s)
 	b.model.add(s)
+	b.watch(s)
 	if s.PriorDelivered >= b.roundEnd {
 		b.roundEnd = s.Delivered
 		b.rounds++
@@ -90,6 +97,18 @@ func (b *bbr) OnAck(s Sample) {
 	}
 	b.step(s)
 	b.setWindow(s)
+}
+
+// watch notes what the packet has waited in a queue.
+func (b *bbr) watch(s Sample) {
+	if s.RTT == 0 {
+		return
+	}
+	waited := s.RTT - b.trip.base
+	b.waited = max(b.waited, waited)
+	if waited <= b.long() {
+		b.freeAt = s.Now
+	}
 }
 
 // endRound judges what the round trip that has ended says.
@@ -125,8 +144,26 @@ func (b *bbr) target() time.Duration {
 	return queueTarget
 }
 
+// long is what a packet waits in a queue that is longer than any that is wanted.
+func (b *bbr) long() time.Duration { return 2*b.target() + b.trip.base/8 }
+
 // standing reports whether a queue stood through all of the last round trip.
-func (b *bbr) standing() bool { return b.trip.queue() > 2*b.target()+b.trip.base/8 }
+func (b *bbr) standing() bool { return b.trip.queue() > b.long() }
+
+// crowded reports whether a queue stands, a part of a round trip after it began to.
+func (b *bbr) crowded(now clock.Time) bool {
+	return now.Sub(b.freeAt) > max(b.trip.base/8, crowdedMin)
+}
+
+// missing is the share of what fills the empty path that is not in flight: it would be missing from
+// every round trip to come. It is 0 if packets wait in a queue, and if most is missing: that was a pause.
+func (b *bbr) missing() float64 {
+	full := b.bdp(1)
+	if b.inflight >= full || b.inflight < full/2 || b.trip.shortest() > b.trip.empty()+b.target() {
+		return 0
+	}
+	return 1 - float64(b.inflight)/float64(full)
+}
 
 func (b *bbr) bdp(gain float64) int {
 	return int(gain * float64(b.held(b.trip.base)))
@@ -135,7 +172,8 @@ func (b *bbr) bdp(gain float64) int {
 // held is what is in flight at the bandwidth when a round trip takes d.
 func (b *bbr) held(d time.Duration) int { return int(float64(b.model.bandwidth()) * d.Seconds()) }
 
-// setWindow moves the window towards what the model allows, by no more than has arrived.
+// setWindow moves the window towards what the model allows: by no more than has arrived, or in startup
+// twice as much while what arrives has not waited.
 func (b *bbr) setWindow(s Sample) {
 	limit := b.bdp(2) + int(float64(b.model.bandwidth())*b.target().Seconds()) + int(b.model.extra.best()) + 3*b.mtu
 	if b.phase == up {
@@ -147,7 +185,11 @@ func (b *bbr) setWindow(s Sample) {
 	if b.phase == startup && b.resume == 0 {
 		limit = max(b.cwnd, limit, initialWindow(b.mtu))
 	}
-	limit = min(limit, b.cwnd+s.Acked)
+	if b.phase == startup && s.Now == b.freeAt {
+		limit = min(limit, b.cwnd+2*s.Acked)
+	} else {
+		limit = min(limit, b.cwnd+s.Acked)
+	}
 	if b.phase == probeRTT {
 		limit = min(limit, b.bdp(0.75))
 	}
@@ -157,16 +199,17 @@ func (b *bbr) setWindow(s Sample) {
 // Window is part of Control.
 func (b *bbr) Window() int { return b.cwnd }
 
-// Pace is part of Control.
+// Pace is part of Control. In startup it is not below two windows a round trip: the bandwidth known
+// then is that of a round trip ago.
 func (b *bbr) Pace() int {
-	bw := b.model.bandwidth()
-	if bw == 0 {
-		if b.srtt == 0 {
-			return 0
-		}
-		bw = perSecond(b.cwnd, b.srtt)
+	pace := int(b.gain() * float64(b.model.bandwidth()))
+	if b.srtt > 0 && (b.phase == startup || pace == 0) {
+		pace = max(pace, perSecond(startupPace*b.cwnd, b.srtt))
 	}
-	return max(int(b.gain()*float64(bw)), b.mtu)
+	if pace == 0 {
+		return 0
+	}
+	return max(pace, b.mtu)
 }
 
 // gain is the pace relative to the bandwidth.
@@ -180,7 +223,7 @@ func (b *bbr) gain() float64 {
 		return downGain
 	case cruise:
 		off := (b.slack*b.target().Seconds() - b.trip.queue().Seconds()) / (2 * max(b.trip.base, 10*time.Millisecond).Seconds())
-		return min(max(1+off, 0.75), 1.05)
+		return max(min(max(1+off, 0.75), 1.05), 1+min(b.missing(), fillGain))
 	case up:
 		return b.pulse.gain()
 	}

@@ -23,6 +23,106 @@ func TestIdleRestart(t *testing.T) {
 	}
 }
 
+// A new flow fills a long path in six round trips, and does not let go of it when it notices.
+func TestStartup(t *testing.T) {
+	l := newLink(10, 100*time.Millisecond, 60*time.Millisecond)
+	f := l.flow(t, "bbr")
+	l.run(second + 300*ms)
+	begun := f.received
+	if got := l.of(f, 0, l.now); got < 0.3 {
+		t.Errorf("%.2f of the link in the first round trips", got)
+	}
+	l.run(3*second + 300*ms)
+	if got := l.of(f, begun, 2*second); got < 0.96 {
+		t.Errorf("%.2f of the link in the next two seconds", got)
+	}
+	if f.lost > l.rate/5 {
+		t.Errorf("%d octets lost", f.lost)
+	}
+}
+
+// The pace of the first round trips follows the window: samples of a flight that has begun to arrive are small.
+func TestStartupPace(t *testing.T) {
+	b := newBBR(testMTU)
+	rtt := 100 * time.Millisecond
+	b.srtt = rtt
+	want := perSecond(2*10*testMTU, rtt)
+	if b.Pace() != want {
+		t.Errorf("pace %d before a sample, want %d", b.Pace(), want)
+	}
+	b.OnAck(Sample{Now: second, RTT: rtt, RTTSmooth: rtt, Acked: testMTU, Rate: perSecond(testMTU, rtt)})
+	if want = perSecond(2*12*testMTU, rtt); b.Pace() != want {
+		t.Errorf("pace %d after the first packet, want %d", b.Pace(), want)
+	}
+}
+
+// In startup the window triples in a round trip without a queue and doubles in one with.
+func TestStartupWindow(t *testing.T) {
+	b, p := newBBR(testMTU), &totals{}
+	now := flight(b, p, second, 100*time.Millisecond)
+	if got := segments(b); got != 30 {
+		t.Errorf("window of %.0f segments after a round trip, want 30", got)
+	}
+	flight(b, p, now, 200*time.Millisecond)
+	if got := segments(b); got != 60 {
+		t.Errorf("window of %.0f segments after one with a queue, want 60", got)
+	}
+}
+
+// A queue that stands for an eighth of a round trip ends startup. Drain ends when the longest that was
+// seen must have gone, though more seems to be in flight.
+func TestStartupEndsWithAQueue(t *testing.T) {
+	b := newBBR(testMTU)
+	base := 80 * time.Millisecond
+	now := second
+	hear := func(d, rtt time.Duration) {
+		now = now.Add(d)
+		b.OnAck(Sample{Now: now, RTT: rtt, RTTSmooth: rtt, Acked: testMTU, Rate: 1e6, Inflight: 1e6, PriorDelivered: -1})
+	}
+	hear(0, base)
+	hear(9*time.Millisecond, base+60*time.Millisecond)
+	hear(time.Millisecond, base+5*time.Millisecond)
+	hear(9*time.Millisecond, base+65*time.Millisecond)
+	if b.phase != startup {
+		t.Fatalf("phase %d before a queue stood", b.phase)
+	}
+	hear(2*time.Millisecond, base+65*time.Millisecond)
+	if b.phase != drain {
+		t.Fatalf("phase %d with a queue", b.phase)
+	}
+	hear(99*time.Millisecond, base+65*time.Millisecond)
+	if b.phase != drain {
+		t.Errorf("phase %d, the queue cannot have gone", b.phase)
+	}
+	if hear(2*time.Millisecond, base+65*time.Millisecond); b.phase != down {
+		t.Errorf("phase %d, the queue must have gone", b.phase)
+	}
+}
+
+// What is missing in flight while cruising is made up for, unless a queue stands or there was a pause.
+func TestCruiseFillsThePath(t *testing.T) {
+	base := 100 * time.Millisecond
+	for _, c := range []struct {
+		inflight int
+		trip     time.Duration
+		want     float64
+	}{
+		{1e5, base, 1.02},
+		{9e4, base, 1.1},
+		{6e4, base, 1.25},
+		{4e4, base, 1.02},
+		{9e4, base + 8*time.Millisecond, 0.98},
+	} {
+		b := newBBR(testMTU)
+		b.phase = cruise
+		b.model.cycles[0], b.trip.base, b.trip.last = 1e6, base, c.trip
+		b.OnSent(second, testMTU, c.inflight, false)
+		if got := float64(b.Pace()) / 1e6; got < c.want-0.001 || got > c.want+0.001 {
+			t.Errorf("%d in flight, round trip %v: gain %.3f, want %.3f", c.inflight, c.trip, got, c.want)
+		}
+	}
+}
+
 // A path that was dead for three seconds is in full use half a second after it works again.
 func TestReturn(t *testing.T) {
 	l := newLink(50, 10*time.Millisecond, 60*time.Millisecond)

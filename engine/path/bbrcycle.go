@@ -40,11 +40,12 @@ func (b *bbr) step(s Sample) {
 	}
 	switch b.phase {
 	case startup:
-		if b.full.reached {
+		if b.full.reached || b.crowded(s.Now) {
+			b.full.reached = true
 			b.enter(drain, s.Now)
 		}
 	case drain:
-		if s.Inflight <= b.bdp(1)+b.mtu || b.rounds > 4 {
+		if s.Inflight <= b.bdp(1)+b.mtu || b.drained(s.Now) || b.rounds > 4 {
 			b.endProbe(s.Now)
 		}
 	case down:
@@ -74,6 +75,12 @@ func (b *bbr) step(s Sample) {
 			b.enter(cruise, s.Now)
 		}
 	}
+}
+
+// drained reports whether the longest queue seen must have gone, though what is lost, and is not known
+// to be, counts as in flight.
+func (b *bbr) drained(now clock.Time) bool {
+	return now.Sub(b.phaseAt).Seconds() > b.waited.Seconds()/(1-drainGain)
 }
 
 func (b *bbr) probeDue(now clock.Time) bool {

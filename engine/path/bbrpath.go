@@ -72,6 +72,14 @@ func (t *trip) raise() { t.floor = max(t.last, t.base) }
 // lower lets go of a floor that may have been a queue after all.
 func (t *trip) lower() { t.floor -= max(t.floor-t.base, 0) / 4 }
 
+// shortest is the smallest round trip of this round and the last.
+func (t *trip) shortest() time.Duration {
+	if t.current > 0 {
+		return min(t.last, t.current)
+	}
+	return t.last
+}
+
 // queue is how long the shortest queue of the last round was.
 func (t *trip) queue() time.Duration { return max(t.last-t.empty(), 0) }
 

@@ -38,6 +38,10 @@ func (p *Path) SearchMTU(ceiling int) {
 // MTU returns the IP packet size that is known to pass.
 func (p *Path) MTU() int { return p.mtu.size }
 
+// Ceiling returns the IP packet size beyond which nothing is tried: what a peer may be told to send,
+// since it finds out for itself what passes.
+func (p *Path) Ceiling() int { return p.mtu.ceiling }
+
 // Probe returns the packet size that path MTU discovery wants tried now, or 0 (RFC 8899, RFC 4821).
 // It names a size once, and again only if Probed does not tell its fate within 5 s.
 func (p *Path) Probe(now clock.Time) int {

@@ -35,6 +35,7 @@ func TestBlackhole(t *testing.T) {
 		t.Fatal("not lowered")
 	}
 	s.want("at once", s.p.MTU(), 1280)
+	s.want("ceiling", s.p.Ceiling(), testMTU)
 	if s.p.Blackhole(s.now) {
 		t.Error("lowered below the base")
 	}

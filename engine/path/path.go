@@ -119,7 +119,7 @@ func (p *Path) Starved() { p.rate.appLimited = max(1, p.rate.delivered+int64(p.i
 // Room returns how many octets may leave now, by window and by pacing; 0 or less means none. What
 // is left of window and pacing is rounded up to one packet, so that no packet is cut for them.
 func (p *Path) Room(now clock.Time) int {
-	room := p.control.Window() - p.inflight
+	room := p.Window() - p.inflight
 	if room <= 0 {
 		return 0
 	}
@@ -152,8 +152,14 @@ func (p *Path) RTO() time.Duration { return p.rtt.rto() }
 // Inflight returns the octets in flight.
 func (p *Path) Inflight() int { return p.inflight }
 
-// Window returns the congestion window in octets.
-func (p *Path) Window() int { return p.control.Window() }
+// Window returns the congestion window in octets. With nothing in flight it takes a packet whatever
+// the controller says: no acknowledgement would ever raise it.
+func (p *Path) Window() int {
+	if p.inflight == 0 {
+		return max(p.control.Window(), p.mtu.size)
+	}
+	return p.control.Window()
+}
 
 // Threshold returns the slow start threshold in octets; 0: infinite, or the controller has none.
 func (p *Path) Threshold() int {

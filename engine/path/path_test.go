@@ -96,6 +96,17 @@ func TestRoom(t *testing.T) {
 	s.want("a full window", s.p.Room(s.now), 0)
 }
 
+// A controller that lets nothing leave cannot stop a path with nothing in flight.
+func TestAnEmptyPathTakesAPacket(t *testing.T) {
+	s := play(t)
+	s.window = 0
+	s.want("window", s.p.Window(), testMTU)
+	s.want("room", s.p.Room(s.now), testMTU)
+	s.send()
+	s.want("window with a packet in flight", s.p.Window(), 0)
+	s.want("room with a packet in flight", s.p.Room(s.now), 0)
+}
+
 // A hundred subflows lose a packet each of one flight: the window is reduced once, and once more for
 // the next flight.
 func TestOneReductionPerRoundTrip(t *testing.T) {

@@ -141,6 +141,7 @@ func TestNegotiation(t *testing.T) {
 		{"no timestamps here", "S 0 <ts 7:0>", "S. 0 ack 1 win 65535 <mss 1400>", nil},
 		{"no SACK here", "S 0 <sackOK,ws 1>", "S. 0 ack 1 win 65535 <mss 1400,ws 14>", func(c *Config) { c.NoSACK = true; c.WindowScale = 99 }},
 		{"small segments", "S 0", "S. 0 ack 1 win 65535 <mss 500>", func(c *Config) { c.MaxMSS = 500 }},
+		{"packets that vanished", "S 0", "S. 0 ack 1 win 65535 <mss 1400>", func(c *Config) { c.Path.Blackhole(0) }},
 		{"ECN", "SEW 0", "SE. 0 ack 1 win 65535 <mss 1400>", func(c *Config) { c.ECN = true }},
 		{"ECN of a host that reflects", "SE 0", "S. 0 ack 1 win 65535 <mss 1400>", func(c *Config) { c.ECN = true }},
 		{"no ECN here", "SEW 0", "S. 0 ack 1 win 65535 <mss 1400>", nil},

@@ -19,9 +19,10 @@ func (s *Subflow) headers() int {
 	return ip6Len + tcpLen
 }
 
-// announcedMSS is what the peer may send: options do not count (RFC 6691 2).
+// announcedMSS is what the peer may send: options do not count (RFC 6691 2), nor does what has passed so
+// far, or the peer could never find that more does.
 func (s *Subflow) announcedMSS() uint16 {
-	mss := min(s.path.MTU()-s.headers(), 0xffff)
+	mss := min(s.path.Ceiling()-s.headers(), 0xffff)
 	if s.cfg.MaxMSS > 0 {
 		mss = min(mss, s.cfg.MaxMSS)
 	}
