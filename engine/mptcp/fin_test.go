@@ -337,6 +337,24 @@ func TestDataAfterAbort(t *testing.T) {
 	s.want()
 }
 
+// Nor does an acknowledgement of what was sent before.
+func TestDataACKAfterAbort(t *testing.T) {
+	s := agreed(t, Config{}, 1)
+	s.write("hello")
+	s.skip()
+	s.write("world")
+	s.skip()
+	s.c.Abort(s.now)
+	s.skip()
+	s.recv("0 . 1 ack 6 <dss ack8 6>")
+	s.advance(100 * second)
+	got := s.left()
+	s.compare(got[len(got)-1], "0 R. 11 ack 1 <fastclose key-B>")
+	if s.b.rooms.used != 0 {
+		t.Fatalf("%d octets promised", s.b.rooms.used)
+	}
+}
+
 func TestFastCloseOfThePeer(t *testing.T) {
 	for _, option := range []string{"0 . 1 ack 1 <fastclose key-A>", "0 R. 1 ack 1 <fastclose key-A>"} {
 		s := joined(t, Config{}, 2)

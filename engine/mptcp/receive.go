@@ -59,6 +59,9 @@ func (c *Conn) consumed(now clock.Time) {
 		return
 	}
 	c.in.release()
+	if c.phase == over {
+		return
+	}
 	c.tune(now, pos)
 	c.open()
 }
@@ -175,12 +178,12 @@ func (f *subflow) Deliver(now clock.Time, t *tcp.Subflow, off uint64, p []byte) 
 		c.place(now, f, off+c.id.shiftIn, p)
 		return true
 	}
-	f.map_(now, off, p)
+	f.assign(now, off, p)
 	return true
 }
 
-// map_ sorts the octets at off into the stream, or holds them.
-func (f *subflow) map_(now clock.Time, off uint64, p []byte) {
+// assign sorts the octets at off into the stream, or holds them.
+func (f *subflow) assign(now clock.Time, off uint64, p []byte) {
 	for len(p) > 0 {
 		m := f.find(off)
 		if m == nil {
@@ -301,7 +304,7 @@ func (f *subflow) learn(now clock.Time, m mapping) {
 		var late []holding
 		f.take(m.off, m.n, func(off uint64, p []byte) { late = append(late, holding{off, p}) })
 		for _, h := range late {
-			f.map_(now, h.off, h.data)
+			f.assign(now, h.off, h.data)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"tandem/engine/clock"
 	"tandem/engine/path"
 	"tandem/engine/schedule"
+	"tandem/engine/wire"
 )
 
 // A bench is two Paired bonds and paths without any delay between them, on which a window of 30 packets
@@ -245,4 +246,53 @@ func TestWaitingCostsNothing(t *testing.T) {
 			t.Fatalf("%d connections: nothing moves any more", n)
 		}
 	}
+}
+
+// TestEndedStreamsHoldNothing ends connections with octets on their way that nobody will read: their
+// blocks are given back.
+func TestEndedStreamsHoldNothing(t *testing.T) {
+	x := newBench(t, 2)
+	empty := func(what string) {
+		t.Helper()
+		for range 100_000 {
+			x.turn()
+		}
+		for i, b := range x.ends {
+			if b.pool.used != 0 || len(b.flows) != 0 {
+				t.Errorf("%s: end %d still holds %d blocks, %d subflows", what, i, b.pool.used, len(b.flows))
+			}
+		}
+	}
+	c, s := x.dial(1)
+	x.feed(c)
+	x.turn()
+	x.feed(c)
+	if x.ends[0].pool.used == 0 || x.ends[1].pool.used == 0 {
+		t.Fatal("nothing is on its way")
+	}
+	c.Abort(x.now)
+	x.turn()
+	s.Close(x.now)
+	empty("aborted")
+
+	c, err := x.ends[0].Dial(x.now, netip.MustParseAddrPort("192.0.2.1:2"), DialOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Write([]byte("hello"))
+	c.Poke(x.now)
+	x.turn()
+	for {
+		s, what, ok := x.ends[1].Next()
+		if !ok {
+			break
+		}
+		if what&Offered != 0 {
+			if x.ends[1].pool.used != 1 {
+				t.Fatal("the SYN brought nothing")
+			}
+			s.Refuse(x.now, wire.Unspecified)
+		}
+	}
+	empty("refused")
 }

@@ -312,6 +312,9 @@ func (f *subflow) Acked(now clock.Time, t *tcp.Subflow, off uint64) {
 	} else if c.id.confirmed || !c.client {
 		// Until then the octets of the SYN may have to be asked with once more.
 		c.out.release(c.snd.una)
+		if c.phase == open {
+			c.allow()
+		}
 	}
 }
 
@@ -321,13 +324,16 @@ func (c *Conn) acknowledged(now clock.Time, pos uint64) {
 		return
 	}
 	c.snd.una = pos
-	c.late.acknowledged(now, c)
 	c.out.release(pos)
+	if c.phase == over {
+		return // nobody writes any more, and nothing is sent again
+	}
+	c.late.acknowledged(now, c)
 	c.allow()
 }
 
-// allow lets the application write so far ahead that every path can be kept full until the slowest
-// has brought an acknowledgement.
+// allow lets the application write so far ahead of what was sent that every path can be kept full until
+// the slowest has brought an acknowledgement, though octets before these wait for a retransmission.
 func (c *Conn) allow() {
 	windows, rate, far := 0, 0, time.Duration(0)
 	for _, f := range c.subflows {
@@ -338,9 +344,10 @@ func (c *Conn) allow() {
 			far = max(far, rtt)
 		}
 	}
-	n := sendStart + 2*max(windows, int(int64(rate)*far.Microseconds()/1e6))
+	ahead := sendStart + max(windows, int(int64(rate)*far.Microseconds()/1e6))
+	n := min(int(c.snd.next-c.snd.una)+ahead, c.b.cfg.Limits.SendBuffer)
 	// What was allowed once stays allowed.
-	n = max(min(n, c.b.cfg.Limits.SendBuffer), int(c.out.limit.Load()-c.snd.una))
+	n = max(n, int(c.out.limit.Load()-c.snd.una))
 	if c.snd.room = c.b.rooms.change(c.snd.room, n); c.snd.room < n {
 		c.b.counters.LimitBuffer++
 	}

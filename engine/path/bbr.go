@@ -223,7 +223,11 @@ func (b *bbr) gain() float64 {
 		return downGain
 	case cruise:
 		off := (b.slack*b.target().Seconds() - b.trip.queue().Seconds()) / (2 * max(b.trip.base, 10*time.Millisecond).Seconds())
-		return max(min(max(1+off, 0.75), 1.05), 1+min(b.missing(), fillGain))
+		off = min(max(off, -0.25), 0.05)
+		if m := b.missing(); m > 0 {
+			off = max(off, min(m, fillGain))
+		}
+		return 1 + off
 	case up:
 		return b.pulse.gain()
 	}

@@ -51,14 +51,19 @@ func TestStartupPace(t *testing.T) {
 		t.Errorf("pace %d before a sample, want %d", b.Pace(), want)
 	}
 	b.OnAck(Sample{Now: second, RTT: rtt, RTTSmooth: rtt, Acked: testMTU, Rate: perSecond(testMTU, rtt)})
-	if want = perSecond(2*12*testMTU, rtt); b.Pace() != want {
+	if b.Pace() != want {
 		t.Errorf("pace %d after the first packet, want %d", b.Pace(), want)
+	}
+	b.OnAck(Sample{Now: second, RTT: rtt, RTTSmooth: rtt, Acked: testMTU, Rate: perSecond(10*testMTU, rtt)})
+	if want = int(2.77 * float64(perSecond(10*testMTU, rtt))); b.Pace() != want {
+		t.Errorf("pace %d with a better sample, want %d", b.Pace(), want)
 	}
 }
 
-// In startup the window triples in a round trip without a queue and doubles in one with.
+// In startup the window triples at most in a round trip without a queue, and doubles in one with.
 func TestStartupWindow(t *testing.T) {
 	b, p := newBBR(testMTU), &totals{}
+	b.model.cycles[0] = 1e8
 	now := flight(b, p, second, 100*time.Millisecond)
 	if got := segments(b); got != 30 {
 		t.Errorf("window of %.0f segments after a round trip, want 30", got)
