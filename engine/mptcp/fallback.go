@@ -30,6 +30,11 @@ func (c *Conn) fallBack(now clock.Time, f *subflow) {
 	if c.id.mptcp {
 		c.acknowledged(now, min(f.acked+c.id.shiftOut, c.snd.next))
 	}
+	held := f.held
+	f.held, f.heldN, f.maps = nil, 0, nil
+	for _, h := range held {
+		c.place(now, f, h.off+c.id.shiftIn, h.data)
+	}
 	if f.fin {
 		c.endOfStream(now)
 	}
@@ -76,10 +81,5 @@ func (f *subflow) receiveInfinite(now clock.Time, d *wire.DSS) bool {
 	}
 	c.id.shiftIn = c.inPos(dsn) - f.offIn(d.SSN)
 	c.fallBack(now, f)
-	held := f.held
-	f.held, f.heldN, f.maps = nil, 0, nil
-	for _, h := range held {
-		c.place(now, f, h.off+c.id.shiftIn, h.data)
-	}
 	return true
 }

@@ -119,6 +119,7 @@ func play(t *testing.T, story []byte) {
 	cfg := Config{Checksum: d.roll(4) == 1, JoinAnnounced: d.roll(2) == 0, Scheduler: []string{"", "redundant", "roundrobin"}[d.roll(3)]}
 	var s *script
 	if d.roll(2) == 0 {
+		cfg.Paired = d.roll(3) == 1
 		s = joinedOrNot(t, cfg, d.roll(3))
 	} else {
 		s = answeredBy(t, cfg, 2)
@@ -184,7 +185,7 @@ func sane(t *testing.T, s *script, edge *uint64) {
 		t.Fatalf("%d subflows", len(c.subflows))
 	case len(c.signal.theirs) > c.b.cfg.Limits.Addresses, len(c.signal.attempts) > attemptsMax, len(c.late.pieces) > piecesMax:
 		t.Fatalf("%d addresses, %d attempts, %d pieces", len(c.signal.theirs), len(c.signal.attempts), len(c.late.pieces))
-	case len(s.b.flows) != len(c.subflows) && !c.gone && s.b.conns <= 1:
+	case len(s.b.flows) != len(c.subflows) && len(s.b.timers.heap) == 1 && !c.gone:
 		t.Fatalf("%d flows, %d subflows", len(s.b.flows), len(c.subflows))
 	}
 	*edge = c.rcv.edge

@@ -96,10 +96,16 @@ func (l *lateness) advance(now clock.Time, c *Conn) {
 		}
 		return
 	}
-	if c.snd.una < c.snd.next {
-		c.trace.add(now, evLate, 0, c.snd.una)
-		c.reinject(span{c.snd.una, min(c.snd.next, c.snd.una+blockSize)}, nil)
+	// What a subflow still holds it will bring, unless another can bring it sooner.
+	holder, x := c.carrier(c.snd.una)
+	to := min(c.snd.next, c.snd.una+blockSize)
+	if holder != nil {
+		if to = min(to, x.at+uint64(x.n)); len(c.subflows) < 2 {
+			return
+		}
 	}
+	c.trace.add(now, evLate, 0, c.snd.una)
+	c.reinject(span{c.snd.una, to}, holder)
 }
 
 // reinject has octets sent once more.
