@@ -52,14 +52,8 @@ func (d *duo) flush() {
 			if !ok {
 				break
 			}
-			d.count++
-			if d.count > 20000 {
-				var seg wire.Segment
-				seg.Parse(pkt)
-				d.t.Log(d.now, i, id, seg.String())
-			}
-			if d.count > 20030 {
-				d.t.FailNow()
+			if d.count++; d.count > 200000 {
+				d.t.Fatal("does not stop")
 			}
 			if d.lose != nil && d.lose(d.count, i, id, pkt) {
 				continue
@@ -122,8 +116,13 @@ func (d *duo) offer(b *Bond) *Conn {
 	}
 }
 
-func transferTest(t *testing.T, a, b Config, paths, size int) {
+// transfer moves size octets each way and ends both directions; prepare may spoil the wires.
+func transfer(t *testing.T, a, b Config, paths, size int, prepare func(*duo)) (client, server *Conn) {
+	t.Helper()
 	d := newDuo(t, a, b, paths)
+	if prepare != nil {
+		prepare(d)
+	}
 	d.ends[1].Listen(80)
 	c, err := d.ends[0].Dial(0, netip.MustParseAddrPort("10.0.0.2:80"), DialOptions{})
 	if err != nil {
@@ -131,69 +130,161 @@ func transferTest(t *testing.T, a, b Config, paths, size int) {
 	}
 	data := make([]byte, size)
 	rand.NewChaCha8([32]byte{3}).Read(data)
-	var s *Conn
-	var gotC, gotS []byte
-	sentC, sentS := 0, 0
-	eofC, eofS := false, false
-	buf := make([]byte, 65536)
-	step := func(c *Conn, sent *int, got *[]byte, eof *bool) {
-		if *sent < size {
-			n, _ := c.Write(data[*sent:])
-			*sent += n
-			c.Poke(d.now)
-			if *sent == size {
-				c.CloseWrite(d.now)
-			}
-		}
-		for {
-			n, err := c.Read(buf)
-			*got = append(*got, buf[:n]...)
-			if err == io.EOF {
-				*eof = true
-			} else if err != nil {
-				t.Fatal(err, c.Trace())
-			}
-			if n == 0 {
-				break
-			}
-			c.Poke(d.now)
-		}
-	}
-	ok := d.run(60*time.Second, func() bool {
-		step(c, &sentC, &gotC, &eofC)
-		if s == nil {
-			if s = d.offer(d.ends[1]); s != nil {
-				if err := s.Accept(d.now); err != nil {
+	client = c
+	near, far := user{conn: c, data: data}, user{data: data}
+	ok := d.run(120*time.Second, func() bool {
+		near.turn(d)
+		if server == nil {
+			if server = d.offer(d.ends[1]); server != nil {
+				if err := server.Accept(d.now); err != nil {
 					t.Fatal(err)
 				}
+				far.conn = server
 			}
 		} else {
-			step(s, &sentS, &gotS, &eofS)
+			far.turn(d)
 		}
 		d.flush()
-		return eofC && eofS
+		return near.ended && far.ended
 	})
-	t.Logf("%v ok=%v c %d/%d s %d/%d packets %d", d.now, ok, sentC, len(gotC), sentS, len(gotS), d.count)
-	t.Logf("client %+v\n%s", c.Info(d.now), c.Trace())
-	if s != nil {
-		t.Logf("server %+v\n%s", s.Info(d.now), s.Trace())
+	if !ok || !bytes.Equal(near.got, data) || !bytes.Equal(far.got, data) {
+		t.Fatalf("%v: %d and %d of %d octets came\n%s", d.now, len(far.got), len(near.got), size, c.Trace())
 	}
-	if !ok || !bytes.Equal(gotC, data) || !bytes.Equal(gotS, data) {
-		t.Fatal("not all octets came")
+	return client, server
+}
+
+// user writes data, reads to the end, and closes after its own last octet.
+type user struct {
+	conn  *Conn
+	data  []byte
+	sent  int
+	got   []byte
+	ended bool
+}
+
+func (u *user) turn(d *duo) {
+	d.t.Helper()
+	if u.sent < len(u.data) {
+		n, _ := u.conn.Write(u.data[u.sent:])
+		u.sent += n
+		u.conn.Poke(d.now)
+		if u.sent == len(u.data) {
+			u.conn.CloseWrite(d.now)
+		}
+	}
+	var buf [65536]byte
+	for {
+		n, err := u.conn.Read(buf[:])
+		u.got = append(u.got, buf[:n]...)
+		if err == io.EOF {
+			u.ended = true
+		} else if err != nil {
+			d.t.Fatal(err, u.conn.Trace())
+		}
+		if n == 0 {
+			return
+		}
+		u.conn.Poke(d.now)
 	}
 }
 
 func TestTransfer(t *testing.T) {
 	for _, x := range []struct {
 		name string
-		cfg  Config
+		a, b Config
 	}{
-		{"foreign", Config{Control: "cubic"}},
-		{"paired", Config{Paired: true, Control: "cubic"}},
-		{"checksum", Config{Control: "cubic", Checksum: true}},
-		{"wide", Config{Control: "cubic", Wide: true}},
+		{"foreign", Config{}, Config{}},
+		{"paired", Config{Paired: true}, Config{Paired: true}},
+		{"coupled", Config{Control: "lia"}, Config{Control: "lia"}},
+		{"checksum", Config{Checksum: true}, Config{}},
+		{"wide", Config{Wide: true}, Config{}},
+		{"timestamps and checksum and wide", Config{Timestamps: true, Wide: true}, Config{Timestamps: true, Checksum: true}},
+		{"redundant", Config{Scheduler: "redundant"}, Config{Scheduler: "redundant"}},
+		{"plain", Config{}, Config{Plain: true}},
 	} {
-		t.Run(x.name, func(t *testing.T) { transferTest(t, x.cfg, x.cfg, 2, 1<<20) })
+		t.Run(x.name, func(t *testing.T) { transfer(t, x.a, x.b, 2, 1<<20, nil) })
 	}
-	t.Run("plain", func(t *testing.T) { transferTest(t, Config{}, Config{Plain: true}, 2, 1<<20) })
+}
+
+// Whichever of the first packets is lost, every octet comes once, and MPTCP stays.
+func TestAnyOfTheFirstPacketsLost(t *testing.T) {
+	for _, cfg := range []Config{{}, {Checksum: true}, {Paired: true}} {
+		for lost := 1; lost <= 24; lost++ {
+			c, s := transfer(t, cfg, cfg, 2, 5000, func(d *duo) {
+				d.lose = func(n, _ int, _ PathID, _ []byte) bool { return n == lost }
+			})
+			if !c.id.mptcp || !s.id.mptcp || c.id.fallback || s.id.fallback {
+				t.Errorf("packet %d lost: fallback\n%s%s", lost, c.Trace(), s.Trace())
+			}
+		}
+	}
+}
+
+// One packet in ten is lost on one path, and the other is silent from some moment on.
+func TestBadPaths(t *testing.T) {
+	for seed := range uint64(10) {
+		cfg := Config{Paired: seed%2 == 0}
+		r := rand.New(rand.NewPCG(seed, 1))
+		transfer(t, cfg, cfg, 2, 300000, func(d *duo) {
+			d.lose = func(n, _ int, path PathID, _ []byte) bool {
+				return path == 0 && r.IntN(10) == 0 || path == 1 && n > 200
+			}
+		})
+	}
+}
+
+// A middlebox takes the options of MPTCP away on all paths from one of the first packets on.
+func TestOptionsTakenAway(t *testing.T) {
+	for from := range 4 {
+		transfer(t, Config{}, Config{}, 2, 100000, func(d *duo) {
+			d.lose = func(n, end int, path PathID, pkt []byte) bool { return n > from && d.strip(end, path, pkt) }
+		})
+	}
+}
+
+// One path loses its options at any time: the other goes on.
+func TestOptionsTakenAwayOnOnePath(t *testing.T) {
+	for from := 0; from < 300; from += 7 {
+		transfer(t, Config{}, Config{}, 2, 100000, func(d *duo) {
+			d.lose = func(n, end int, path PathID, pkt []byte) bool {
+				return path == 1 && n > from && d.strip(end, path, pkt)
+			}
+		})
+	}
+}
+
+// One path alters octets: checksums find out, and the other carries them.
+func TestOctetsAlteredOnOnePath(t *testing.T) {
+	found := uint64(0)
+	for from := 8; from < 300; from += 23 {
+		c, s := transfer(t, Config{Checksum: true}, Config{}, 2, 100000, func(d *duo) {
+			d.lose = func(n, end int, path PathID, pkt []byte) bool {
+				return path == 1 && n > from && d.alter(end, path, pkt, func(seg *wire.Segment) {
+					if len(seg.Payload) > 0 {
+						seg.Payload[0]++
+					}
+				})
+			}
+		})
+		found += c.b.Counters().DSSChecksum + s.b.Counters().DSSChecksum
+	}
+	if found == 0 {
+		t.Fatal("nothing found")
+	}
+}
+
+// strip has a packet go on without its MPTCP options.
+func (d *duo) strip(end int, path PathID, pkt []byte) bool {
+	return d.alter(end, path, pkt, func(seg *wire.Segment) { seg.Options.Has &^= wire.HasMPTCP })
+}
+
+// alter has a packet go on as change leaves it.
+func (d *duo) alter(end int, path PathID, pkt []byte, change func(*wire.Segment)) bool {
+	var seg wire.Segment
+	if err := seg.Parse(bytes.Clone(pkt)); err != nil {
+		d.t.Fatal(err)
+	}
+	change(&seg)
+	d.air = append(d.air, flying{d.now.Add(d.delay[path]), 1 - end, path, seg.Append(nil)})
+	return true
 }

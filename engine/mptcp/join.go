@@ -234,7 +234,9 @@ func (c *Conn) joinEnded(now clock.Time, f *subflow) {
 		return
 	}
 	spoiled := f.hasReset && f.resetWhy.Reason == wire.Middlebox || f.hasPeerWhy && f.peerWhy.Reason == wire.Middlebox
-	if spoiled || refused && !c.b.cfg.Paired && !f.ready {
+	// Until the peer announces the address anew (RFC 8684 3.9.3).
+	failed := !f.ready && (refused || f.hasReset && f.resetWhy.Reason == wire.MPTCPError)
+	if spoiled || failed && !c.b.cfg.Paired {
 		return
 	}
 	a := attempt{path: f.path, remote: f.tcp.Config().Remote, id: f.remoteID}

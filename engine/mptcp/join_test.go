@@ -90,10 +90,10 @@ func TestAnswersToJoin(t *testing.T) {
 		again                  bool
 	}{
 		{"good", "1 S. 0 ack 1 <join id 0 mac mac-B nonce nonce-B>", "1 . 1 ack 1 <join mac mac-A>", true},
-		{"wrong MAC", "1 S. 0 ack 1 <join id 0 mac " + bad + " nonce nonce-B>", "1 R 1 <reset MPTCP error>", true},
-		{"no option", "1 S. 0 ack 1", "1 R 1 <reset MPTCP error>", true},
-		{"MP_CAPABLE", "1 S. 0 ack 1 <capable v1 flags 01 key-B>", "1 R 1 <reset MPTCP error>", true},
-		{"form of a third ACK", "1 S. 0 ack 1 <join mac mac-A>", "1 R 1 <reset MPTCP error>", true},
+		{"wrong MAC", "1 S. 0 ack 1 <join id 0 mac " + bad + " nonce nonce-B>", "1 R 1 <reset MPTCP error>", false},
+		{"no option", "1 S. 0 ack 1", "1 R 1 <reset MPTCP error>", false},
+		{"MP_CAPABLE", "1 S. 0 ack 1 <capable v1 flags 01 key-B>", "1 R 1 <reset MPTCP error>", false},
+		{"form of a third ACK", "1 S. 0 ack 1 <join mac mac-A>", "1 R 1 <reset MPTCP error>", false},
 		{"refused", "1 R. 0 ack 1 <reset 3>", "", false},
 		{"refused for now", "1 R. 0 ack 1 <reset 2 transient>", "", true},
 	} {

@@ -122,6 +122,7 @@ func (c *Conn) place(now clock.Time, f *subflow, pos uint64, p []byte) {
 	if n == 0 {
 		return
 	}
+	assert(c.in.readable.Load() <= c.rcv.edge, "octets taken beyond the window")
 	if c.rcv.deaf {
 		c.in.consumed.Store(c.in.readable.Load())
 		c.consumed(now)

@@ -2,6 +2,7 @@ package mptcp
 
 import (
 	"errors"
+	"runtime"
 	"time"
 
 	"tandem/engine/clock"
@@ -268,12 +269,18 @@ func (b *Bond) contain(now clock.Time) {
 	if r == nil {
 		return
 	}
-	what, isBroken := r.(broken)
+	var what string
+	switch r := r.(type) {
+	case broken:
+		what = string(r)
+	case runtime.Error:
+		what = r.Error()
+	}
 	c := b.current
-	if !isBroken || c == nil || c.phase == over {
+	if what == "" || c == nil || c.phase == over {
 		panic(r)
 	}
 	b.counters.Broken++
-	c.trace.note(now, string(what))
+	c.trace.note(now, what)
 	c.abort(now, ErrBroken)
 }

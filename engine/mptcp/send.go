@@ -189,6 +189,7 @@ func (f *subflow) give(now clock.Time, at uint64, n int) int {
 	if n <= 0 {
 		return 0
 	}
+	assert(at >= c.snd.una && at+uint64(n) <= c.snd.end, "octets given away that are not there")
 	x := chunk{off: f.pushed(), at: at, n: n}
 	end := at + uint64(n)
 	if !c.plain() && c.fin.queued && end == c.fin.pos && !f.opens() {
@@ -323,6 +324,7 @@ func (c *Conn) acknowledged(now clock.Time, pos uint64) {
 	if pos <= c.snd.una {
 		return
 	}
+	assert(pos <= c.snd.next, "octets acknowledged that were not sent")
 	c.snd.una = pos
 	c.out.release(pos)
 	if c.phase == over {

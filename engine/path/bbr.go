@@ -37,6 +37,7 @@ type bbr struct {
 	srtt      time.Duration
 	slack     float64 // share of the target that the path's buffer has room for
 	inflight  int
+	usual     time.Duration // longest round trip of the first flight
 	freeAt    clock.Time    // when a packet last arrived that had not waited long in a queue
 	waited    time.Duration // longest that one has waited, of startup and drain
 }
@@ -99,14 +100,17 @@ func (b *bbr) OnAck(s Sample) {
 	b.setWindow(s)
 }
 
-// watch notes what the packet has waited in a queue.
+// watch notes what the packet has waited in a queue. What round trips of the first flight vary by is
+// the path's way.
 func (b *bbr) watch(s Sample) {
 	if s.RTT == 0 {
 		return
 	}
-	waited := s.RTT - b.trip.base
-	b.waited = max(b.waited, waited)
-	if waited <= b.long() {
+	if b.phase == startup && b.rounds < 2 {
+		b.usual = max(b.usual, s.RTT)
+	}
+	b.waited = max(b.waited, s.RTT-b.trip.base)
+	if s.RTT <= b.usual+b.long() {
 		b.freeAt = s.Now
 	}
 }

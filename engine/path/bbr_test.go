@@ -85,6 +85,7 @@ func TestStartupEndsWithAQueue(t *testing.T) {
 		b.OnAck(Sample{Now: now, RTT: rtt, RTTSmooth: rtt, Acked: testMTU, Rate: 1e6, Inflight: 1e6, PriorDelivered: -1})
 	}
 	hear(0, base)
+	b.rounds = 2
 	hear(9*time.Millisecond, base+60*time.Millisecond)
 	hear(time.Millisecond, base+5*time.Millisecond)
 	hear(9*time.Millisecond, base+65*time.Millisecond)
@@ -101,6 +102,19 @@ func TestStartupEndsWithAQueue(t *testing.T) {
 	}
 	if hear(2*time.Millisecond, base+65*time.Millisecond); b.phase != down {
 		t.Errorf("phase %d, the queue must have gone", b.phase)
+	}
+}
+
+// Round trips that vary from the first flight on are no queue.
+func TestStartupBearsJitter(t *testing.T) {
+	l := newLink(50, 50*time.Millisecond, 60*time.Millisecond)
+	jitter(40 * time.Millisecond)(l)
+	f := l.flow(t, "bbr")
+	l.run(second)
+	begun := f.received
+	l.run(2 * second)
+	if got := l.of(f, begun, second); got < 0.7 {
+		t.Errorf("%.2f of the link in the second second", got)
 	}
 }
 

@@ -86,7 +86,8 @@ func TestTraceTellsRunsApart(t *testing.T) {
 		}
 		return trace.Sum()
 	}
-	if sum(10*time.Millisecond) != sum(10*time.Millisecond) || sum(10*time.Millisecond) == sum(10*time.Millisecond+1) {
+	first := sum(10 * time.Millisecond)
+	if first != sum(10*time.Millisecond) || first == sum(10*time.Millisecond+1) {
 		t.Error("equal runs must have equal sums, others not")
 	}
 }

@@ -147,7 +147,7 @@ func (s *Stream) writeAll() error {
 		p := s.out.at(s.Wrote, s.write-s.Wrote)
 		n, err := s.Conn.Write(p)
 		if n < 0 || n > len(p) {
-			return fmt.Errorf("Write of %d octets returned %d", len(p), n)
+			return fmt.Errorf("a Write of %d octets returned %d", len(p), n)
 		}
 		s.Wrote += int64(n)
 		if n < len(p) || err != nil {
