@@ -93,11 +93,11 @@ func BenchmarkIdleConn(b *testing.B) {
 	}
 }
 
-// BenchmarkConns sends on many connections in turn, four segments on each, and tells what a segment costs
+// BenchmarkConns sends on many connections in turn, sixteen segments on each, and tells what a segment costs
 // from Write to Read, at both ends: a cost that grows with the number is work that nobody asked for.
-// Some hundred segments are on their way at any time.
+// A thousand segments are on their way at any time.
 func BenchmarkConns(b *testing.B) {
-	const segment, some = 1348, 4
+	const segment, some = 1348, 16
 	for _, n := range []int{1, 10, 100, 1000, 10000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			oneCore(b)

@@ -244,8 +244,8 @@ func TestOptionsTakenAway(t *testing.T) {
 
 // One path loses its options at any time: the other goes on.
 func TestOptionsTakenAwayOnOnePath(t *testing.T) {
-	for from := 0; from < 300; from += 7 {
-		transfer(t, Config{}, Config{}, 2, 100000, func(d *duo) {
+	for from := 0; from < 900; from += 60 {
+		transfer(t, Config{Scheduler: "roundrobin"}, Config{Scheduler: "roundrobin"}, 2, 1<<20, func(d *duo) {
 			d.lose = func(n, end int, path PathID, pkt []byte) bool {
 				return path == 1 && n > from && d.strip(end, path, pkt)
 			}
@@ -256,8 +256,8 @@ func TestOptionsTakenAwayOnOnePath(t *testing.T) {
 // One path alters octets: checksums find out, and the other carries them.
 func TestOctetsAlteredOnOnePath(t *testing.T) {
 	found := uint64(0)
-	for from := 8; from < 300; from += 23 {
-		c, s := transfer(t, Config{Checksum: true}, Config{}, 2, 100000, func(d *duo) {
+	for from := 8; from < 900; from += 60 {
+		c, s := transfer(t, Config{Checksum: true, Scheduler: "roundrobin"}, Config{Scheduler: "roundrobin"}, 2, 1<<20, func(d *duo) {
 			d.lose = func(n, end int, path PathID, pkt []byte) bool {
 				return path == 1 && n > from && d.alter(end, path, pkt, func(seg *wire.Segment) {
 					if len(seg.Payload) > 0 {

@@ -217,3 +217,22 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 	}
 }
+
+// The path goes away with the third ACK on it: the peer knows no connection to join, so the same offer is
+// made again over another path, with the octets that rode in the SYN.
+func TestOfferAskedAgain(t *testing.T) {
+	s := newScript(t, true, Config{Paired: true}, 2)
+	s.dial(DialOptions{})
+	s.write("GET /")
+	s.want(`0 S 0 "GET /" <capable v1 flags 01>`)
+	s.recv("0 S. 0 ack 6 <capable v1 flags 01 key-B>")
+	s.want("0 . 6 ack 1 <capable v1 flags 01 key-A key-B>")
+	s.b.Detach(s.now, 0)
+	s.want("1 S 0 <join id 3 token token-B nonce nonce-A>")
+	s.recv("1 R. 0 ack 1 <reset 1>")
+	s.want(`1 S 0 "GET /" <capable v1 flags 01>`)
+	s.recv("1 S. 0 ack 6 <capable v1 flags 01 key-B>")
+	s.want("1 . 6 ack 1 <capable v1 flags 01 key-A key-B>")
+	s.write("more")
+	s.want(`1 . 6 ack 1 "more" <capable v1 flags 01 key-A key-B len 4>`)
+}

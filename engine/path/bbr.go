@@ -38,7 +38,7 @@ type bbr struct {
 	slack     float64 // share of the target that the path's buffer has room for
 	inflight  int
 	usual     time.Duration // longest round trip of the first flight
-	freeAt    clock.Time    // when a packet last arrived that had not waited long in a queue
+	crowdedAt clock.Time    // since when every packet has waited long in a queue; Never: the last has not
 	waited    time.Duration // longest that one has waited, of startup and drain
 }
 
@@ -73,7 +73,7 @@ const (
 	inflightMin  = 4 // packets
 )
 
-func newBBR(mtu int) *bbr { return &bbr{mtu: mtu, cwnd: initialWindow(mtu), slack: 1} }
+func newBBR(mtu int) *bbr { return &bbr{mtu: mtu, cwnd: initialWindow(mtu), slack: 1, crowdedAt: clock.Never} }
 
 // OnSent is part of Control.
 func (b *bbr) OnSent(_ clock.Time, _, inflight int, _ bool) { b.inflight = inflight }
@@ -90,12 +90,12 @@ func (b *bbr) OnAck(s Sample) {
 	}
 	b.trip.add(s)
 	b.model.add(s)
-	b.watch(s)
 	if s.PriorDelivered >= b.roundEnd {
 		b.roundEnd = s.Delivered
 		b.rounds++
 		b.endRound(s)
 	}
+	b.watch(s)
 	b.step(s)
 	b.setWindow(s)
 }
@@ -110,8 +110,11 @@ func (b *bbr) watch(s Sample) {
 		b.usual = max(b.usual, s.RTT)
 	}
 	b.waited = max(b.waited, s.RTT-b.trip.base)
-	if s.RTT <= b.usual+b.long() {
-		b.freeAt = s.Now
+	switch {
+	case s.RTT <= b.usual+b.long():
+		b.crowdedAt = clock.Never
+	case b.crowdedAt == clock.Never:
+		b.crowdedAt = s.Now
 	}
 }
 
@@ -154,9 +157,10 @@ func (b *bbr) long() time.Duration { return 2*b.target() + b.trip.base/8 }
 // standing reports whether a queue stood through all of the last round trip.
 func (b *bbr) standing() bool { return b.trip.queue() > b.long() }
 
-// crowded reports whether a queue stands, a part of a round trip after it began to.
+// crowded reports whether a queue stands, a part of a round trip after it began to. One packet that comes
+// late says nothing: its acknowledgement may have been delayed.
 func (b *bbr) crowded(now clock.Time) bool {
-	return now.Sub(b.freeAt) > max(b.trip.base/8, crowdedMin)
+	return b.crowdedAt != clock.Never && now.Sub(b.crowdedAt) > max(b.trip.base/8, crowdedMin)
 }
 
 // missing is the share of what fills the empty path that is not in flight: it would be missing from
@@ -189,7 +193,7 @@ func (b *bbr) setWindow(s Sample) {
 	if b.phase == startup && b.resume == 0 {
 		limit = max(b.cwnd, limit, initialWindow(b.mtu))
 	}
-	if b.phase == startup && s.Now == b.freeAt {
+	if b.phase == startup && b.crowdedAt == clock.Never {
 		limit = min(limit, b.cwnd+2*s.Acked)
 	} else {
 		limit = min(limit, b.cwnd+s.Acked)

@@ -112,9 +112,13 @@ func (p *Path) Forget(n int) { p.takeOut(n) }
 
 func (p *Path) takeOut(n int) { p.inflight = max(0, p.inflight-n) }
 
-// Starved tells that there was room to send and nothing to send: rate samples of what is in flight
-// now say nothing about the path's capacity.
-func (p *Path) Starved() { p.rate.appLimited = max(1, p.rate.delivered+int64(p.inflight)) }
+// Starved tells that there was nothing to send. If the window had room, rate samples of what is in
+// flight now say nothing about the path's capacity.
+func (p *Path) Starved() {
+	if p.inflight < p.Window() {
+		p.rate.appLimited = max(1, p.rate.delivered+int64(p.inflight))
+	}
+}
 
 // Room returns how many octets may leave now, by window and by pacing; 0 or less means none. What
 // is left of window and pacing is rounded up to one packet, so that no packet is cut for them.
