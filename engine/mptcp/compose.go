@@ -6,8 +6,9 @@ import (
 	"tandem/engine/wire"
 )
 
-// synOptionsLen is what MPTCP needs of a SYN's options (RFC 8684 3.1).
-const synOptionsLen = 4
+// synOptionsLen is the length of a SYN's options without timestamps: MSS, window scale, SACK
+// permitted, MP_CAPABLE.
+const synOptionsLen = wire.MSSLen + wire.WindowScaleLen + wire.SACKPermittedLen + 4
 
 func padded(n int) int { return (n + 3) &^ 3 }
 
@@ -21,7 +22,7 @@ func (f *subflow) Compose(now clock.Time, t *tcp.Subflow, seg *wire.Segment, par
 	case seg.Flags&wire.SYN != 0:
 		f.composeSYN(now, seg)
 	case c.plain():
-		f.composeInfinite(o, room)
+		f.composeInfinite(o, part, room)
 	case f.join && f.active && !f.ready:
 		f.composeJoinACK(now, o, room)
 	case f.opensWith(part):
@@ -145,9 +146,10 @@ func (f *subflow) composeJoinACK(now clock.Time, o *wire.Options, room int) {
 }
 
 // composeInfinite adds the one infinite mapping that tells the peer of the fallback (RFC 8684 3.7).
-func (f *subflow) composeInfinite(o *wire.Options, room int) {
-	id := &f.c.id
-	if !f.c.fin.infinite || !id.mptcp {
+// Octets repeat it until the first of them is acknowledged.
+func (f *subflow) composeInfinite(o *wire.Options, part tcp.Part, room int) {
+	id, s := &f.c.id, &f.c.fin
+	if !s.infinite || !id.mptcp || s.mapGone && part.Len == 0 {
 		return
 	}
 	d := wire.DSS{HasMap: true, Map64: true, HasChecksum: id.checksum}
@@ -160,6 +162,7 @@ func (f *subflow) composeInfinite(o *wire.Options, room int) {
 	if n > room {
 		return
 	}
+	s.mapGone = true
 	o.Has |= wire.HasDSS
 	o.DSS = d
 	if f.hasFail {
@@ -167,7 +170,6 @@ func (f *subflow) composeInfinite(o *wire.Options, room int) {
 		o.FailDSN = f.failDSN
 		f.hasFail = false
 	}
-	f.c.fin.infinite = false
 }
 
 // composeDSS adds DATA_ACK and mapping (RFC 8684 3.3).

@@ -22,7 +22,7 @@ func (c *Conn) fallBack(now clock.Time, f *subflow) {
 	c.id.fallback = true
 	f.ready = true
 	c.fin.infinite = c.id.mptcp && c.snd.next > c.snd.una
-	c.fin.mapFrom = c.snd.una
+	c.fin.mapFrom, c.fin.mapUntil = c.snd.una, f.pushed()
 	c.snd.edge = unbounded
 	c.fin.went, c.fin.wanted = false, false
 	c.late.init()

@@ -19,6 +19,8 @@ type finState struct {
 	at       clock.Time // when it goes again, or the peer's own end has taken too long
 	backoff  uint
 	infinite bool   // the infinite mapping has not gone yet
+	mapGone  bool   // it has left once
+	mapUntil uint64 // what was pushed before the fallback
 	mapFrom  uint64 // where it begins: what the peer is known to have intact ends there
 	fast     bool   // MP_FASTCLOSE was sent: every reset repeats it
 	fastLeft int    // how often it is yet to be repeated

@@ -104,6 +104,10 @@ func (l *lateness) advance(now clock.Time, c *Conn) {
 			return
 		}
 	}
+	if l.backoff > patienceMax {
+		c.abort(now, ErrTimeout)
+		return
+	}
 	c.trace.add(now, evLate, 0, c.snd.una)
 	c.reinject(span{c.snd.una, to}, holder)
 }
@@ -181,7 +185,7 @@ func (c *Conn) rescue(now clock.Time) bool {
 		return false
 	}
 	rtt, variation, _ := slow.state.RTT()
-	left := sent.Add(rtt + 4*variation).Sub(now)
+	left := sent.Add(rtt + 4*variation).Sub(now) // negative: overdue
 	for _, f := range c.subflows {
 		if f == slow || !f.canCarry() || f.isBackup() || f.tcp.Room(now) <= 0 {
 			continue
@@ -189,8 +193,8 @@ func (c *Conn) rescue(now clock.Time) bool {
 		if _, again := f.carries(c.snd.una); again {
 			continue
 		}
-		other, _, _ := f.state.RTT()
-		if other == 0 || left > 0 && left < other {
+		other, otherVar, _ := f.state.RTT()
+		if other == 0 || left > 0 && left < 2*(other+4*otherVar) {
 			continue
 		}
 		to := x.at + uint64(x.n)

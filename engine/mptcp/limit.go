@@ -58,6 +58,10 @@ const (
 	// closings is how often MP_FASTCLOSE is repeated (RFC 8684 3.5).
 	closings = 3
 
+	// patienceMax is how often octets without a DATA_ACK are sent again before the connection is given
+	// up: some minutes, as long as TCP itself tries.
+	patienceMax = 12
+
 	// joinRetries is how often the third ACK of MP_JOIN is repeated before the subflow is given up.
 	joinRetries = 4
 

@@ -207,12 +207,12 @@ func (f *subflow) give(now clock.Time, at uint64, n int) int {
 // fit returns how many of n octets make full segments within the subflow's room: the first carries
 // the mapping, the others (once the peer has shown that it understands) nothing.
 func (f *subflow) fit(now clock.Time, n int) int {
-	room, mss := f.tcp.Room(now), f.tcp.MSS()
-	first := mss - padded(f.mappingLen())
+	room, mss := f.tcp.Room(now), f.tcp.Fits(0)
+	first := f.tcp.Fits(f.mappingLen())
 	if n <= first || room <= first || !f.mapped || f.c.id.checksum {
 		return min(n, first)
 	}
-	more := min((room-first)/mss, chunkSegments-1)
+	more := min((room-first+mss/2)/mss, chunkSegments-1)
 	return min(n, first+more*mss)
 }
 
@@ -240,7 +240,7 @@ func (c *Conn) pushEarly() bool {
 		}
 		n := int(c.snd.next)
 		if n == 0 {
-			n = min(int(c.snd.end), f.tcp.MSS()-padded(synOptionsLen))
+			n = min(int(c.snd.end), f.tcp.Fits(synOptionsLen))
 		}
 		if n == 0 {
 			continue
@@ -292,6 +292,9 @@ func (c *Conn) smallestMSS() int {
 func (f *subflow) Acked(now clock.Time, t *tcp.Subflow, off uint64) {
 	c := f.c
 	f.acked = off
+	if off > c.fin.mapUntil {
+		c.fin.infinite = false
+	}
 	if f.bare && !f.sawDSS && off > c.id.earlyOut && c.phase == open && !c.plain() {
 		c.unheard(now, f)
 		if !f.live() {

@@ -39,6 +39,7 @@ type bbr struct {
 	inflight  int
 	usual     time.Duration // longest round trip of the first flight
 	crowdedAt clock.Time    // since when every packet has waited long in a queue; Never: the last has not
+	fullAt    clock.Time    // when startup ended
 	waited    time.Duration // longest that one has waited, of startup and drain
 }
 
@@ -73,7 +74,9 @@ const (
 	inflightMin  = 4 // packets
 )
 
-func newBBR(mtu int) *bbr { return &bbr{mtu: mtu, cwnd: initialWindow(mtu), slack: 1, crowdedAt: clock.Never} }
+func newBBR(mtu int) *bbr {
+	return &bbr{mtu: mtu, cwnd: initialWindow(mtu), slack: 1, crowdedAt: clock.Never}
+}
 
 // OnSent is part of Control.
 func (b *bbr) OnSent(_ clock.Time, _, inflight int, _ bool) { b.inflight = inflight }
@@ -128,11 +131,14 @@ func (b *bbr) endRound(s Sample) {
 	b.congested = b.losses.endRound(b.phase == cruise, b.standing())
 	if b.phase == startup {
 		b.full.judge(b.model.best(), s.AppLimited, b.standing(), b.congested)
-	} else if b.congested && !s.AppLimited && b.phase != up && b.phase != probeRTT {
+	} else if b.congested && !s.AppLimited && b.phase != up && b.phase != probeRTT && !b.settling(s.Now) {
 		b.model.shorten(b.cwnd)
 	}
 	b.model.endRound()
 }
+
+// settling reports whether losses may be told of packets that startup sent: what they say is known.
+func (b *bbr) settling(now clock.Time) bool { return now.Sub(b.fullAt) < 2*b.srtt }
 
 // tighten holds less of a queue on a path that loses while cruising: its buffer may be that short.
 func (b *bbr) tighten() {

@@ -89,6 +89,7 @@ func TestStartupEndsWithAQueue(t *testing.T) {
 	hear(9*time.Millisecond, base+60*time.Millisecond)
 	hear(time.Millisecond, base+5*time.Millisecond)
 	hear(9*time.Millisecond, base+65*time.Millisecond)
+	hear(9*time.Millisecond, base+65*time.Millisecond)
 	if b.phase != startup {
 		t.Fatalf("phase %d before a queue stood", b.phase)
 	}

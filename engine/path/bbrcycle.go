@@ -41,7 +41,7 @@ func (b *bbr) step(s Sample) {
 	switch b.phase {
 	case startup:
 		if b.full.reached || b.crowded(s.Now) {
-			b.full.reached = true
+			b.full.reached, b.fullAt = true, s.Now
 			b.enter(drain, s.Now)
 		}
 	case drain:

@@ -53,6 +53,14 @@ func (s *Subflow) MSS() int {
 	return max(1, s.packetMax()-s.headers()-options)
 }
 
+// Fits returns the payload octets that fit a segment beside n octets of the owner's options.
+func (s *Subflow) Fits(n int) int {
+	if s.cfg.Timestamps {
+		n += wire.TimestampsLen
+	}
+	return max(1, s.packetMax()-s.headers()-(n+3)&^3)
+}
+
 // probeSize is the size of a packet that path MTU discovery wants tried, if one can be built now from n
 // octets in a buffer (RFC 4821 7.2, RFC 8899 5.2); else 0. The path names a size only once, so it is not
 // asked unless any size could be built.
