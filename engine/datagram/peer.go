@@ -8,20 +8,28 @@ import (
 	"tandem/engine/wire"
 )
 
-// formerLife is how long packets of the process before may still be under way.
-const formerLife = 60 * time.Second
+// Bounds of what is remembered of the processes before.
+const (
+	formerLife = 60 * time.Second // how long packets of theirs may still be under way
+	formerMax  = 8
+)
+
+// former is a process that has given way to another.
+type former struct {
+	epoch uint64
+	until clock.Time
+}
 
 // peer is what the other end said. It is forgotten when another process answers there.
 type peer struct {
-	epoch       uint64 // 0: not met
-	former      uint64 // the epoch before
-	formerUntil clock.Time
-	greeting    ControlConfig // as in its newest HELLO
-	helloSeq    uint32
-	paths       []PathState
-	pathSeqs    []uint32 // of the news that paths come from
-	seen        window
-	gone        bool // said BYE
+	epoch    uint64        // 0: not met
+	former   []former      // oldest first
+	greeting ControlConfig // as in its newest HELLO
+	helloSeq uint32
+	paths    []PathState
+	pathSeqs []uint32 // of the news that paths come from
+	seen     window
+	gone     bool // said BYE
 }
 
 // Negotiation is what both ends agreed upon.
@@ -60,7 +68,7 @@ func (c *Control) Receive(now clock.Time, id PathID, msg []byte) error {
 	if h.from == c.cfg.Epoch {
 		return ErrReflected
 	}
-	if h.from == c.peer.former && now < c.peer.formerUntil {
+	if c.peer.wasFormer(now, h.from) {
 		return ErrStale
 	}
 	c.hear(now, p)
@@ -131,7 +139,7 @@ func (c *Control) greeted(now clock.Time, p *lanePath, h header, body []byte) er
 		c.answer(p, seq)
 		return nil
 	}
-	changed := c.peer.helloSeq == 0 && c.peer.former != 0
+	changed := c.peer.helloSeq == 0 && len(c.peer.former) > 0
 	if c.report(Event{Kind: PeerHello, Path: p.id, Changed: changed}) {
 		c.peer.greeting, c.peer.helloSeq = g, seq
 		c.answer(p, seq)
@@ -142,10 +150,17 @@ func (c *Control) greeted(now clock.Time, p *lanePath, h header, body []byte) er
 // meet turns to the process of that epoch.
 func (c *Control) meet(now clock.Time, epoch uint64) {
 	before := c.peer.epoch
-	c.peer = peer{epoch: epoch, former: before, formerUntil: now.Add(formerLife)}
-	if before != 0 {
-		c.renew(now)
+	if c.peer = (peer{epoch: epoch, former: c.peer.former}); before == 0 {
+		return
 	}
+	f := append(c.peer.former, former{before, now.Add(formerLife)})
+	c.peer.former = slices.Delete(f, 0, max(0, len(f)-formerMax))
+	c.renew(now)
+}
+
+// wasFormer reports whether packets of that epoch may be late ones of a process that is gone.
+func (p *peer) wasFormer(now clock.Time, epoch uint64) bool {
+	return slices.ContainsFunc(p.former, func(f former) bool { return f.epoch == epoch && now < f.until })
 }
 
 // renew tells a peer that knows nothing any more all that is not about the offers of its former self.

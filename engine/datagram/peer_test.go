@@ -118,6 +118,28 @@ func TestStraggler(t *testing.T) {
 	}
 }
 
+// Nor does what the processes before that one sent, as many as are remembered.
+func TestStragglersOfManyRestarts(t *testing.T) {
+	w := newWorld(t, 1)
+	w.run(time.Second)
+	old := [][]byte{w.sent[1][0].msg}
+	for i := range uint64(formerMax - 1) {
+		from := len(w.sent[1])
+		w.restart(1, ControlConfig{Epoch: 77 + i})
+		w.run(time.Second)
+		old = append(old, w.sent[1][from].msg)
+	}
+	last := old[len(old)-1]
+	for _, msg := range old[:len(old)-1] {
+		if err := w.ends[0].Receive(w.now, 1, msg); !errors.Is(err, ErrStale) {
+			t.Fatal(err)
+		}
+	}
+	if err := w.ends[0].Receive(w.now, 1, last); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestBothRestart(t *testing.T) {
 	w := newWorld(t, 1)
 	w.run(time.Second)

@@ -201,6 +201,7 @@ func (b *Bond) path(id PathID) *bondPath {
 // eachConn calls do for every connection, in the order of their creation.
 func (b *Bond) eachConn(do func(*Conn)) {
 	for _, c := range b.timers.all() {
+		b.current = c
 		do(c)
 	}
 }

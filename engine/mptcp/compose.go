@@ -28,10 +28,11 @@ func (f *subflow) Compose(now clock.Time, t *tcp.Subflow, seg *wire.Segment, par
 	case f.opensWith(part):
 		f.composeCapable(o, part, room)
 	default:
+		before := o.Len()
 		if part.Len == 0 && f.composeSignal(now, o, room) {
 			return
 		}
-		f.composeDSS(now, o, part, room)
+		f.composeDSS(now, o, part, room-(o.Len()-before))
 	}
 }
 
@@ -154,7 +155,7 @@ func (f *subflow) composeInfinite(o *wire.Options, part tcp.Part, room int) {
 	}
 	d := wire.DSS{HasMap: true, Map64: true, HasChecksum: id.checksum}
 	d.DSN = f.c.outDSN(f.c.fin.mapFrom)
-	d.SSN = f.ssnOut(f.c.fin.mapFrom - id.shiftOut)
+	d.SSN = f.ssnOut(f.c.fin.mapFrom)
 	n := d.Len()
 	if f.hasFail {
 		n += wire.FailLen

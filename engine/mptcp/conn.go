@@ -55,6 +55,7 @@ type Conn struct {
 	wakeAt   clock.Time // unless Paired: when pacing lets a subflow go on
 	turn     int        // octets sent since it became this connection's turn
 	gone     bool       // removed from the bond
+	broken   bool       // an invariant did not hold: the next time its subflows are dropped
 	subflows []*subflow
 	next     int // which subflow's turn it is to transmit
 	sched    schedule.Scheduler
@@ -88,7 +89,7 @@ type identity struct {
 	noJoins               bool   // the peer asked not to be joined at the address dialled
 	alone                 bool   // no second subflow ever, nothing reinjected: fallback is still possible
 	earlyOut, earlyIn     uint64 // octets that rode in the SYN, before the data sequence space
-	shiftOut, shiftIn     uint64 // after a fallback: position of the stream less place in the subflow
+	shiftIn               uint64 // after a fallback: position of the stream less place in the subflow
 }
 
 func (b *Bond) newConn(source, target netip.AddrPort, client bool) *Conn {
@@ -225,6 +226,11 @@ func (c *Conn) finish(now clock.Time, why error) {
 	c.fin.init()
 	c.signal.init()
 	c.in.seal()
+	if len(c.b.timers.heap) > 2*c.b.cfg.Limits.Connections {
+		for _, f := range c.subflows {
+			f.tcp.Drop(now) // so many ended ones are remembered that this one must be forgotten
+		}
+	}
 	c.tell(Ended | Readable | Writable)
 }
 
@@ -237,6 +243,9 @@ func (c *Conn) unread() {
 // forget removes what is left of a connection that is over and has no subflow.
 func (c *Conn) forget() {
 	c.gone = true
+	if o := &c.b.offers; o.byAsker[c.offer.from] == c {
+		o.byAsker[c.offer.from] = nil // known as answered, for as long as it must be
+	}
 	c.out.leave()
 	c.b.timers.remove(c)
 }
@@ -245,7 +254,7 @@ func (c *Conn) forget() {
 func (c *Conn) deadline() clock.Time {
 	at := min(c.fin.at, c.wakeAt)
 	if c.phase != over {
-		at = min(at, c.late.deadline(c), c.signal.at, c.switchAt)
+		at = min(at, c.late.deadline(), c.signal.at, c.switchAt)
 	}
 	for _, f := range c.subflows {
 		at = min(at, f.deadline())

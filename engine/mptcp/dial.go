@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"tandem/engine/clock"
+	"tandem/engine/datagram"
 	"tandem/engine/tcp"
 )
 
@@ -21,9 +22,9 @@ func (b *Bond) Dial(now clock.Time, target netip.AddrPort, opt DialOptions) (*Co
 	}
 	port := opt.Source
 	if port == 0 {
-		port = b.freePort(paths, target)
+		port = b.freePort(target)
 	}
-	if port == 0 {
+	if port == 0 || !b.portFree(target, port) {
 		return nil, ErrLimit
 	}
 	source := netip.AddrPortFrom(paths[0].local(target.Addr()), port)
@@ -79,23 +80,28 @@ const (
 )
 
 // freePort returns a source port that is free on all paths, and was not used for as long as possible.
-func (b *Bond) freePort(paths []*bondPath, target netip.AddrPort) uint16 {
+func (b *Bond) freePort(target netip.AddrPort) uint16 {
 	for range portLast - portFirst + 1 {
 		b.lastPort++
 		if b.lastPort < portFirst || b.lastPort > portLast {
 			b.lastPort = portFirst
 		}
-		if b.portFree(paths, target, b.lastPort) {
+		if b.portFree(target, b.lastPort) {
 			return b.lastPort
 		}
 	}
 	return 0
 }
 
-func (b *Bond) portFree(paths []*bondPath, target netip.AddrPort, port uint16) bool {
-	for _, p := range paths {
-		local := netip.AddrPortFrom(p.local(target.Addr()), port)
-		if _, taken := b.flows[keyOf(local, target)]; taken {
+// portFree reports whether no connection to target uses the port, over any path: a Paired peer knows
+// connections by port and target alone.
+func (b *Bond) portFree(target netip.AddrPort, port uint16) bool {
+	if b.asked[datagram.OfferID{Source: port, Target: target}] != nil {
+		return false
+	}
+	for _, p := range b.paths {
+		addr := p.local(target.Addr())
+		if _, taken := b.flows[keyOf(netip.AddrPortFrom(addr, port), target)]; taken && addr.IsValid() {
 			return false
 		}
 	}

@@ -17,6 +17,12 @@ func (f *subflow) receiveDSS(now clock.Time, seg *wire.Segment) bool {
 	if !d.HasMap {
 		return true
 	}
+	if c.phase == over {
+		if d.Fin {
+			f.tcp.Ack(1) // the acknowledgement was lost
+		}
+		return true
+	}
 	if d.DataLen == 0 {
 		return f.receiveInfinite(now, d)
 	}
@@ -42,11 +48,11 @@ func (f *subflow) receiveDataAck(now clock.Time, seg *wire.Segment, d *wire.DSS)
 	n := ack.Sub(una)
 	most := int(c.snd.next - c.snd.una)
 	finAcked := false
-	if c.fin.queued && n == int(c.fin.pos-c.snd.una)+1 && c.snd.next == c.fin.pos && c.fin.went {
+	if c.fin.queued && n == int(c.fin.pos-c.snd.una)+1 && c.snd.next == c.fin.pos && c.fin.left {
 		n--
 		finAcked = true
 	}
-	if n > most {
+	if n > most || n < -(1<<31) {
 		c.b.counters.OutOfWindow++
 		return
 	}

@@ -28,7 +28,7 @@ func (c *Conn) fallBack(now clock.Time, f *subflow) {
 	c.late.init()
 	c.signal.init()
 	if c.id.mptcp {
-		c.acknowledged(now, min(f.acked+c.id.shiftOut, c.snd.next))
+		c.acknowledged(now, min(f.acked, c.snd.next))
 	}
 	held := f.held
 	f.held, f.heldN, f.maps = nil, 0, nil

@@ -13,12 +13,13 @@ import (
 type finState struct {
 	queued   bool
 	pos      uint64 // where the stream ends
-	went     bool
+	went     bool   // and is not to go again for the time being
+	left     bool   // went once: an acknowledgement may count it
 	acked    bool
 	wanted   bool       // DATA_FIN shall ride on the next acknowledgement
 	at       clock.Time // when it goes again, or the peer's own end has taken too long
 	backoff  uint
-	infinite bool   // the infinite mapping has not gone yet
+	infinite bool   // the infinite mapping is to go, or to go again
 	mapGone  bool   // it has left once
 	mapUntil uint64 // what was pushed before the fallback
 	mapFrom  uint64 // where it begins: what the peer is known to have intact ends there
@@ -51,6 +52,7 @@ func (c *Conn) Close(now clock.Time) {
 	c.consumed(now)
 	c.CloseWrite(now)
 	c.fin.check(now, c)
+	c.fin.await(now, c)
 	c.b.touch(now, c)
 }
 
@@ -67,7 +69,7 @@ func (c *Conn) abort(now clock.Time, why error) {
 	}
 	var last *subflow
 	if c.phase == open && !c.plain() {
-		last = c.speaker(nil)
+		last = c.speaker()
 	}
 	c.fin.fast = c.id.mptcp && c.id.peerKey != 0
 	for _, f := range c.subflows {
@@ -132,10 +134,11 @@ func (c *Conn) pushEnd(now clock.Time) {
 			s.went = true
 			f.tcp.Close(now)
 			s.check(now, c)
+			s.await(now, c)
 		}
 		return
 	}
-	if f := c.speaker(nil); f != nil && !s.wanted && c.snd.edge >= s.pos {
+	if f := c.speaker(); f != nil && !s.wanted && c.snd.edge >= s.pos {
 		s.wanted = true
 		acks := 1
 		if c.client && !f.join && !c.id.confirmed {
@@ -150,12 +153,12 @@ func (s *finState) due(f *subflow) bool { return s.wanted && f.ready }
 
 // sent notes that DATA_FIN left.
 func (s *finState) sent(now clock.Time, c *Conn) {
-	s.went, s.wanted = true, false
+	s.went, s.wanted, s.left = true, false, true
 	if s.acked {
 		return
 	}
 	wait := c.patience()
-	if f := c.speaker(nil); f != nil {
+	if f := c.speaker(); f != nil {
 		wait = f.state.RTO()
 	}
 	s.at = now.Add(wait << min(s.backoff, 6))
@@ -174,26 +177,31 @@ func (s *finState) acknowledged(now clock.Time, c *Conn) {
 	}
 	s.acked = true
 	s.at = clock.Never
-	if c.rcv.deaf && !c.rcv.finished {
+	s.await(now, c)
+	s.check(now, c)
+}
+
+// awaits reports whether only the end of the peer's stream is missing, which nobody will read.
+func (s *finState) awaits(c *Conn) bool {
+	return c.phase == open && c.rcv.deaf && !c.rcv.finished && (s.acked || c.plain() && s.went)
+}
+
+// await bounds how long that may take.
+func (s *finState) await(now clock.Time, c *Conn) {
+	if s.awaits(c) {
 		s.at = now.Add(c.b.cfg.Linger)
 	}
-	s.check(now, c)
 }
 
 // check ends the connection when both directions have ended.
 func (s *finState) check(now clock.Time, c *Conn) {
-	if c.phase != open || !c.rcv.finished {
+	if c.phase != open || !c.rcv.finished || !s.acked && !(c.plain() && s.went) {
 		return
 	}
-	switch {
-	case c.plain() && s.went:
-		c.finish(now, nil)
-	case s.acked:
-		for _, f := range c.subflows {
-			f.tcp.Close(now)
-		}
-		c.finish(now, nil)
+	for _, f := range c.subflows {
+		f.tcp.Abandon(now)
 	}
+	c.finish(now, nil)
 }
 
 // advance does what has fallen due.
@@ -203,7 +211,9 @@ func (s *finState) advance(now clock.Time, c *Conn) {
 	}
 	s.at = clock.Never
 	switch {
-	case s.acked && !c.rcv.finished:
+	case s.awaits(c) && c.plain() && c.snd.una < c.snd.end:
+		s.await(now, c)
+	case s.awaits(c):
 		c.abort(now, ErrTimeout)
 	case s.went && !s.acked && !c.plain():
 		if s.backoff++; s.backoff > 12 {

@@ -16,6 +16,11 @@ func (f *subflow) Signals(now clock.Time, t *tcp.Subflow, seg *wire.Segment) boo
 		f.receiveReset(now, seg)
 		return true
 	case seg.Flags&wire.SYN != 0 && seg.Flags&wire.ACK == 0:
+		if f.join && f.active {
+			// A simultaneous open would establish the subflow without a proof of the keys.
+			f.reset(now, wire.MPTCPError, false)
+			return false
+		}
 		return true
 	case seg.Flags&wire.SYN != 0:
 		return f.receiveAnswer(now, seg)
@@ -129,7 +134,7 @@ func (c *Conn) opened(now clock.Time, f *subflow) {
 	// Octets of the SYN that were accepted are before the data sequence space; nobody will
 	// acknowledge them there.
 	c.snd.una = c.id.earlyOut
-	c.snd.next = max(c.snd.next, c.snd.una)
+	c.snd.next = max(c.snd.una, f.pushed()) // what only another SYN carried goes again
 	c.snd.edge += c.id.earlyOut
 	c.begin(now)
 }

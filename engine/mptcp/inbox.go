@@ -62,17 +62,16 @@ func (in *inbox) write(pos uint64, p []byte) (int, bool) {
 		return 0, true
 	}
 	end := pos + uint64(len(p))
-	if pos > next || len(in.late) > 0 {
+	if pos > next {
 		if !in.late.add(pos, end) {
 			return 0, false
 		}
-	}
-	in.copyIn(pos, p)
-	if pos > next {
+		in.copyIn(pos, p)
 		return 0, true
 	}
-	if len(in.late) > 0 {
-		end = in.late.pop()
+	in.copyIn(pos, p)
+	for len(in.late) > 0 && in.late[0].from <= end {
+		end = max(end, in.late.pop())
 	}
 	in.readable.Store(end)
 	return int(end - next), true

@@ -30,7 +30,8 @@ func (c *Conn) mayJoin() bool {
 
 // meet uses a path that has come.
 func (c *Conn) meet(now clock.Time, p *bondPath) {
-	if c.phase == opening && c.client && !c.held && p.reaches(c.target.Addr()) {
+	asks := c.b.cfg.Paired || len(c.subflows) == 0
+	if c.phase == opening && c.client && !c.held && asks && p.reaches(c.target.Addr()) {
 		c.late.lingerAt = clock.Never
 		c.ask(now, p)
 	}
@@ -55,13 +56,7 @@ func (c *Conn) lose(now clock.Time, p *bondPath) {
 			gone = true
 		}
 	}
-	kept := c.signal.attempts[:0]
-	for _, a := range c.signal.attempts {
-		if a.path != p {
-			kept = append(kept, a)
-		}
-	}
-	c.signal.attempts = kept
+	c.forgetAttempts(p)
 	if gone {
 		c.askOn(now)
 		c.sweep(now)
@@ -103,7 +98,7 @@ func (c *Conn) joinOver(now clock.Time, p *bondPath, remote netip.AddrPort, id u
 	if !c.mayJoin() || !p.reaches(remote.Addr()) {
 		return
 	}
-	half := 0
+	half, live := 0, 0
 	for _, f := range c.subflows {
 		if !f.live() {
 			continue
@@ -111,12 +106,14 @@ func (c *Conn) joinOver(now clock.Time, p *bondPath, remote netip.AddrPort, id u
 		if f.path == p {
 			return
 		}
+		live++
 		if !f.ready {
 			half++
 		}
 	}
-	if len(c.subflows) >= c.b.cfg.Limits.Subflows {
+	if live >= c.b.cfg.Limits.Subflows {
 		c.b.counters.LimitSubflows++
+		c.retryLater(now, attempt{path: p, remote: remote, id: id}, time.Second)
 		return
 	}
 	if half >= c.b.cfg.Limits.HalfOpen {
@@ -130,6 +127,7 @@ func (c *Conn) join(now clock.Time, p *bondPath, remote netip.AddrPort, id uint8
 	addr := p.local(remote.Addr())
 	local := netip.AddrPortFrom(addr, c.localPort())
 	if _, taken := c.b.flows[keyOf(local, remote)]; taken {
+		c.retryLater(now, attempt{path: p, remote: remote, id: id}, time.Second)
 		return
 	}
 	f := c.newSubflow(p, local, remote)
@@ -199,6 +197,7 @@ func (f *subflow) joined(now clock.Time) {
 	c.late.lingerAt = clock.Never
 	c.forgetAttempts(f.path)
 	c.trace.add(now, evJoined, f.path.id, 0)
+	c.signal.advance(now, c)
 	c.allow()
 	if c.fin.queued && !c.fin.acked {
 		c.fin.lost()
@@ -229,9 +228,11 @@ func (c *Conn) joinEnded(now clock.Time, f *subflow) {
 			c.askAgain(now)
 			return
 		}
-		// The peer does not know the connection any more.
-		c.finish(now, ErrReset)
-		return
+		if f.hasPeerWhy && f.peerWhy.Reason == wire.MPTCPError {
+			// The peer does not know the connection any more.
+			c.finish(now, ErrReset)
+			return
+		}
 	}
 	spoiled := f.hasReset && f.resetWhy.Reason == wire.Middlebox || f.hasPeerWhy && f.peerWhy.Reason == wire.Middlebox
 	// Until the peer announces the address anew (RFC 8684 3.9.3).

@@ -220,7 +220,7 @@ func (b *Bond) probe(now clock.Time) {
 			continue
 		}
 		p.pings++
-		p.pingAt = now.Add(min(pingEvery<<max(0, p.pings-20), pingEveryMax))
+		p.pingAt = now.Add(min(pingEvery<<min(max(0, p.pings-20), 6), pingEveryMax))
 	}
 }
 

@@ -28,7 +28,7 @@ const piecesMax = 256
 
 func (l *lateness) init() { *l = lateness{at: clock.Never, lingerAt: clock.Never} }
 
-func (l *lateness) deadline(c *Conn) clock.Time { return min(l.at, l.lingerAt) }
+func (l *lateness) deadline() clock.Time { return min(l.at, l.lingerAt) }
 
 // sent arms the timer if it is not.
 func (l *lateness) sent(now clock.Time, c *Conn) {
@@ -89,8 +89,9 @@ func (l *lateness) advance(now clock.Time, c *Conn) {
 	l.backoff++
 	l.at = now.Add(c.patience())
 	if c.snd.una == c.snd.next {
+		l.backoff = min(l.backoff, 6) // a closed window is no sign of a dead peer
 		l.at = clock.Never
-		if f := c.speaker(nil); f != nil && c.snd.next < c.snd.end {
+		if f := c.speaker(); f != nil && c.snd.next < c.snd.end {
 			f.tcp.Probe()
 			l.at = now.Add(c.patience())
 		}
@@ -278,7 +279,9 @@ func (c *Conn) orphaned(now clock.Time, f *subflow) {
 	default:
 		// Break before make (RFC 8684 3.3.3): a subflow may come again.
 		c.trace.add(now, evOrphaned, 0, 0)
-		c.late.lingerAt = now.Add(c.b.cfg.Linger)
+		if c.late.lingerAt == clock.Never {
+			c.late.lingerAt = now.Add(c.b.cfg.Linger)
+		}
 		c.rejoinAll(now)
 	}
 }

@@ -7,7 +7,7 @@ type Limits struct {
 	Connections int // 4096: also half-open and lingering ones
 	Subflows    int // 8 per connection
 	HalfOpen    int // 3 joins per connection that are not established (RFC 7430 4)
-	Offers      int // 512 waiting for an answer
+	Offers      int // 512 waiting for an answer, or for the end of the handshake after it
 	SendBuffer  int // 4 MiB per connection, octets not acknowledged yet
 	RecvBuffer  int // 6 MiB per connection, octets: what its window may grow to
 	Buffered    int // 64 MiB over all connections, octets, each way; 16 KiB a connection are beside it
@@ -74,6 +74,9 @@ const (
 	// heldMax bounds the octets of a subflow that wait for their mapping or its checksum.
 	heldMax = 1 << 20
 
+	// heldRunsMax bounds the runs of octets that they form.
+	heldRunsMax = 1024
+
 	// timeWaitPaired is how long an ended subflow is remembered inside a carrier, where segments do
 	// not wander for minutes.
 	timeWaitPaired = 5 * time.Second
@@ -88,6 +91,9 @@ const (
 	// askRetries is how often the SYN of such an offer is repeated over one path; the last repeat
 	// leaves after 15 s.
 	askRetries = 5
+
+	// answerRetries is how often a SYN/ACK is repeated: some 10 s, then whoever asked has gone.
+	answerRetries = 4
 
 	// answered is for how long a repeat of an answered offer is recognised (D2).
 	answered = 60 * time.Second

@@ -62,9 +62,7 @@ func (o *offers) answer(now clock.Time, c *Conn) {
 		return
 	}
 	c.offer.listed = false
-	if c.phase == offered {
-		o.waiting--
-	}
+	o.waiting--
 	if c.b.cfg.Paired {
 		o.done = append(o.done, answeredOffer{c.offer.from, now.Add(answered)})
 	} else {
@@ -147,7 +145,9 @@ func (c *Conn) candidate(now clock.Time, p *bondPath, seg *wire.Segment) {
 		c.id.mptcp = !b.cfg.Plain && o.Has&wire.HasCapable != 0 && o.Capable.Length == 4 && c.agrees(&o.Capable)
 	}
 	f := c.newSubflow(p, seg.Target, seg.Source)
-	f.tcp = tcp.Listen(now, f.config(seg.Target, seg.Source), f, seg)
+	cfg := f.config(seg.Target, seg.Source)
+	cfg.SynRetries = answerRetries
+	f.tcp = tcp.Listen(now, cfg, f, seg)
 	c.add(f)
 	if c.phase == opening {
 		f.tcp.Answer(now)
@@ -172,7 +172,6 @@ func (c *Conn) Accept(now clock.Time) error {
 	if c.phase != offered {
 		return ErrNotOffer
 	}
-	c.b.offers.waiting--
 	c.phase = opening
 	for _, f := range c.subflows {
 		f.tcp.Answer(now)

@@ -118,7 +118,7 @@ func (o *outbox) hold(pos uint64, n, by int) {
 func (o *outbox) release(una uint64) {
 	n := 0
 	for n < len(o.blocks)-1 && o.ends(n) <= una && o.blocks[n].refs == 0 {
-		o.pool.put(o.blocks[n])
+		o.free(o.blocks[n])
 		n++
 	}
 	if n > 0 {
@@ -133,12 +133,19 @@ func (o *outbox) release(una uint64) {
 	}
 }
 
+// free gives back a block that is not the last. rest may have left it in tail while a Write ran; no
+// Write may find it there any more.
+func (o *outbox) free(b *block) {
+	o.tail.CompareAndSwap(b, nil)
+	o.pool.put(b)
+}
+
 // sweep frees what release cannot, because a subflow that makes no progress holds a block before it.
 func (o *outbox) sweep(una uint64) {
 	kept := o.blocks[:0]
 	for i, b := range o.blocks {
 		if i+1 < len(o.blocks) && b.start+blockSize <= una && b.refs == 0 {
-			o.pool.put(b)
+			o.free(b)
 		} else {
 			kept = append(kept, b)
 		}

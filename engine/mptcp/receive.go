@@ -134,7 +134,7 @@ func (c *Conn) place(now clock.Time, f *subflow, pos uint64, p []byte) {
 
 // ends notes where the stream of the peer ends.
 func (c *Conn) ends(now clock.Time, pos uint64) {
-	if c.rcv.finKnown || pos < c.in.readable.Load() {
+	if c.rcv.finKnown || pos < c.in.readable.Load() || pos < c.in.late.end() {
 		return
 	}
 	c.rcv.finKnown, c.rcv.finPos = true, pos
@@ -171,7 +171,7 @@ func (f *subflow) Deliver(now clock.Time, t *tcp.Subflow, off uint64, p []byte) 
 		c.place(now, f, off+c.id.shiftIn, p)
 		return true
 	}
-	if f.heldN+len(p) > heldMax {
+	if f.heldN+len(p) > heldMax || len(f.held) >= heldRunsMax {
 		return false
 	}
 	if f.find(off) == nil && c.mayFallBack(f) && !f.sawDSS {
@@ -233,9 +233,13 @@ func (f *subflow) hold(now clock.Time, off uint64, p []byte) {
 	for i > 0 && f.held[i-1].off > off {
 		i--
 	}
-	f.held = slices.Insert(f.held, i, holding{off, slices.Clone(p)})
+	if h := i - 1; h >= 0 && f.held[h].off+uint64(len(f.held[h].data)) == off {
+		f.held[h].data = append(f.held[h].data, p...)
+	} else {
+		f.held = slices.Insert(f.held, i, holding{off, slices.Clone(p)})
+	}
 	f.heldN += len(p)
-	if f.find(off) == nil && f.heldN > f.c.rcv.size {
+	if f.find(off) == nil && f.heldN > min(f.c.rcv.size, heldMax/2) {
 		// A window's worth without a mapping: something takes the options away (RFC 8684 3.7).
 		f.c.b.counters.Unmapped++
 		f.reset(now, wire.Middlebox, false)
@@ -274,7 +278,7 @@ func (f *subflow) take(off uint64, n int, use func(off uint64, p []byte)) {
 // learn adds a mapping, unless it is known or all its octets came.
 func (f *subflow) learn(now clock.Time, m mapping) {
 	c := f.c
-	if m.fin {
+	if m.fin && (!m.checked || m.n == 0) {
 		c.ends(now, m.pos+uint64(m.n))
 	}
 	if m.n == 0 {
@@ -353,6 +357,9 @@ func (f *subflow) complete(now clock.Time, m *mapping) {
 			break
 		}
 	}
+	if done.checked && done.fin {
+		f.c.ends(now, done.pos+uint64(done.n))
+	}
 	if done.checked {
 		f.take(done.off, done.n, func(off uint64, p []byte) {
 			f.c.place(now, f, done.pos+off-done.off, p)
@@ -364,8 +371,9 @@ func (f *subflow) complete(now clock.Time, m *mapping) {
 func (f *subflow) peek(off uint64, n int, use func(p []byte)) {
 	end := off + uint64(n)
 	for _, h := range f.held {
-		if h.off >= off && h.off < end {
-			use(h.data)
+		from, to := max(h.off, off), min(h.off+uint64(len(h.data)), end)
+		if from < to {
+			use(h.data[from-h.off : to-h.off])
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 // Receive is for Machine.
 func (b *Bond) Receive(now clock.Time, id PathID, pkt []byte) {
+	b.current = nil
 	defer b.contain(now)
 	p := b.path(id)
 	if p == nil {
@@ -94,6 +95,7 @@ func (b *Bond) touch(now clock.Time, c *Conn) {
 
 // Advance is for Machine.
 func (b *Bond) Advance(now clock.Time) {
+	b.current = nil
 	defer b.contain(now)
 	b.misses = 0
 	for {
@@ -108,6 +110,7 @@ func (b *Bond) Advance(now clock.Time) {
 			b.ready.push(c)
 		}
 	}
+	b.offers.expire(now)
 	if b.lane != nil {
 		b.lane.control.Advance(now)
 		b.probe(now)
@@ -163,6 +166,7 @@ func (b *Bond) roomy(now clock.Time) bool {
 
 // Transmit is for Machine.
 func (b *Bond) Transmit(now clock.Time, buf []byte) (id PathID, pkt []byte, ok bool) {
+	b.current = nil
 	defer b.contain(now)
 	if id, pkt, ok := b.strays.transmit(buf); ok {
 		return id, pkt, ok
@@ -277,10 +281,18 @@ func (b *Bond) contain(now clock.Time) {
 		what = r.Error()
 	}
 	c := b.current
-	if what == "" || c == nil || c.phase == over {
+	if what == "" || c == nil {
 		panic(r)
 	}
+	b.wakeAt = now // what this turn left undone
 	b.counters.Broken++
 	c.trace.note(now, what)
 	c.abort(now, ErrBroken)
+	for _, f := range c.subflows {
+		if c.broken {
+			f.tcp.Drop(now)
+		}
+	}
+	c.broken = true
+	c.sweep(now)
 }

@@ -312,7 +312,7 @@ func (f *subflow) Acked(now clock.Time, t *tcp.Subflow, off uint64) {
 		c.out.hold(x.at, x.n, -1)
 	}
 	if c.plain() && c.phase >= open {
-		c.acknowledged(now, min(off+c.id.shiftOut, c.snd.next))
+		c.acknowledged(now, min(off, c.snd.next))
 	} else if c.id.confirmed || !c.client {
 		// Until then the octets of the SYN may have to be asked with once more.
 		c.out.release(c.snd.una)

@@ -2,6 +2,7 @@ package mptcp
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"tandem/engine/clock"
@@ -96,7 +97,6 @@ type signalState struct {
 type announced struct {
 	id    uint8
 	addr  netip.Addr
-	path  *bondPath
 	tries int
 	at    clock.Time // when it is told again
 	done  bool       // the peer echoed it
@@ -138,7 +138,7 @@ func (c *Conn) announce(now clock.Time) {
 			if !addr.IsValid() || id == 0 || c.announcedID(id) != nil {
 				continue
 			}
-			c.signal.mine = append(c.signal.mine, announced{id: id, addr: addr, path: p, at: now})
+			c.signal.mine = append(c.signal.mine, announced{id: id, addr: addr, at: now})
 		}
 	}
 	c.signal.advance(now, c)
@@ -156,12 +156,13 @@ func (c *Conn) announcedID(id uint8) *announced {
 // advance repeats announcements without an echo, and joins whose time has come.
 func (s *signalState) advance(now clock.Time, c *Conn) {
 	s.at = clock.Never
+	f := c.speaker()
 	for i := range s.mine {
 		a := &s.mine[i]
-		if a.done || a.tries >= announcements {
+		if a.done || a.tries >= announcements || f == nil {
 			continue
 		}
-		if f := c.speaker(nil); a.at <= now && f != nil {
+		if a.at <= now {
 			a.at = now.Add(max(f.state.RTO(), time.Second) << a.tries)
 			a.tries++
 			mac := wire.AddAddrMAC(c.id.localKey, c.id.peerKey, a.id, a.addr, 0)
@@ -177,11 +178,11 @@ func (s *signalState) advance(now clock.Time, c *Conn) {
 	}
 }
 
-// speaker returns a subflow that can carry a signal, not itself not.
-func (c *Conn) speaker(not *subflow) *subflow {
+// speaker returns a subflow that can carry a signal.
+func (c *Conn) speaker() *subflow {
 	var best *subflow
 	for _, f := range c.subflows {
-		if f == not || !f.ready || !f.live() {
+		if !f.ready || !f.live() {
 			continue
 		}
 		if best == nil || best.suspect && !f.suspect {
@@ -220,6 +221,9 @@ func (f *subflow) receiveAddress(now clock.Time, a *wire.AddAddr) {
 		return
 	}
 	c.confirm(now) // only who has both keys can compute it
+	if !a.Addr.IsGlobalUnicast() {
+		return
+	}
 	echo := *a
 	echo.Echo, echo.MAC = true, 0
 	f.signal(signal{kind: signalAddress, addr: echo})
@@ -258,6 +262,7 @@ func (f *subflow) receiveRemove(now clock.Time, r *wire.RemoveAddr) {
 				break
 			}
 		}
+		c.signal.attempts = slices.DeleteFunc(c.signal.attempts, func(a attempt) bool { return a.id == id && id != 0 })
 		for _, g := range c.subflows {
 			if g.remoteID == id && g.ready && g.live() && g.checkAt == clock.Never {
 				g.tcp.Probe()
@@ -269,7 +274,10 @@ func (f *subflow) receiveRemove(now clock.Time, r *wire.RemoveAddr) {
 
 // withdraw tells the peer that the address of a path that is gone must not be used any more.
 func (c *Conn) withdraw(p *bondPath) {
-	f := c.speaker(nil)
+	c.signal.mine = slices.DeleteFunc(c.signal.mine, func(a announced) bool {
+		return a.addr == p.cfg.Local4 || a.addr == p.cfg.Local6
+	})
+	f := c.speaker()
 	if f == nil || c.plain() {
 		return
 	}

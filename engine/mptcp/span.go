@@ -45,16 +45,12 @@ func (s *spans) pop() uint64 {
 	return to
 }
 
-// cut removes every position before pos.
-func (s *spans) cut(pos uint64) {
-	n := 0
-	for n < len(*s) && (*s)[n].to <= pos {
-		n++
+// end returns where the last span ends; 0 without one.
+func (s spans) end() uint64 {
+	if len(s) == 0 {
+		return 0
 	}
-	*s = slices.Delete(*s, 0, n)
-	if len(*s) > 0 {
-		(*s)[0].from = max((*s)[0].from, pos)
-	}
+	return s[len(s)-1].to
 }
 
 // size returns how many positions the set holds.

@@ -28,7 +28,6 @@ type subflow struct {
 	wide              bool // the peer's numbers are 64 bits
 	backup            bool // this side's wish
 	peerBackup        bool
-	avoided           bool       // its address is being withdrawn
 	suspect           bool       // silent with octets outstanding: they were given to others
 	syns              int        // composed
 	opened            bool       // its last segment without data carried MP_CAPABLE
@@ -107,7 +106,7 @@ func (c *Conn) add(f *subflow) {
 }
 
 // canCarry reports whether the subflow may be given octets at all.
-func (f *subflow) canCarry() bool { return f.ready && !f.suspect && !f.avoided && f.tcp.CanSend() }
+func (f *subflow) canCarry() bool { return f.ready && !f.suspect && f.tcp.CanSend() }
 
 // back puts the subflow into use again.
 func (f *subflow) back(now clock.Time) {

@@ -166,7 +166,7 @@ func (b *bbr) standing() bool { return b.trip.queue() > b.long() }
 // crowded reports whether a queue stands, a part of a round trip after it began to. One packet that comes
 // late says nothing: its acknowledgement may have been delayed.
 func (b *bbr) crowded(now clock.Time) bool {
-	return b.crowdedAt != clock.Never && now.Sub(b.crowdedAt) > max(b.trip.base/8, crowdedMin)
+	return now.Sub(b.crowdedAt) > max(b.trip.base/8, crowdedMin)
 }
 
 // missing is the share of what fills the empty path that is not in flight: it would be missing from

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"tandem/engine/clock"
 )
 
 // A path that was idle starts again at the rate it is known to have.
@@ -103,6 +105,36 @@ func TestStartupEndsWithAQueue(t *testing.T) {
 	}
 	if hear(2*time.Millisecond, base+65*time.Millisecond); b.phase != down {
 		t.Errorf("phase %d, the queue must have gone", b.phase)
+	}
+}
+
+// An acknowledgement that was delayed, the only one for a while, is no queue.
+func TestStartupBearsADelayedAck(t *testing.T) {
+	b := newBBR(testMTU)
+	for i, rtt := range []time.Duration{100, 100, 140, 100, 140} {
+		b.rounds = 2 * min(i, 1)
+		now := second + clock.Time(i)*100*ms
+		b.OnAck(Sample{Now: now, RTT: rtt * time.Millisecond, RTTSmooth: rtt * time.Millisecond, Acked: testMTU, PriorDelivered: -1})
+	}
+	if b.phase != startup {
+		t.Errorf("phase %d", b.phase)
+	}
+}
+
+// What startup's last packets lose says nothing about the bandwidth that it found.
+func TestLossesOfStartupDoNotShorten(t *testing.T) {
+	b := newBBR(testMTU)
+	b.phase, b.fullAt, b.srtt = down, second, 100*time.Millisecond
+	b.model.cycles[0], b.model.latest = 1e6, 7e5
+	for _, c := range []struct {
+		at   clock.Time
+		want int
+	}{{second + 199*ms, 1e6}, {second + 201*ms, 7e5}} {
+		b.model.latest = 7e5
+		b.OnECN(Sample{})
+		if b.endRound(Sample{Now: c.at}); b.model.bandwidth() != c.want {
+			t.Errorf("bandwidth %d, %v after startup, want %d", b.model.bandwidth(), c.at.Sub(second), c.want)
+		}
 	}
 }
 

@@ -265,6 +265,15 @@ func TestDeliveryRate(t *testing.T) {
 	if !s.last.AppLimited {
 		t.Error("sample not marked")
 	}
+	s.window = testMTU
+	st := s.send()
+	s.p.Starved()
+	s.advance(20 * time.Millisecond)
+	s.ack(st)
+	s.trip(20 * time.Millisecond)
+	if s.last.AppLimited {
+		t.Error("marked although the window was full")
+	}
 }
 
 func TestSteadyStateDoesNotAllocate(t *testing.T) {

@@ -27,7 +27,7 @@ func newWindow(mtu int) window {
 }
 
 // OnSent is part of Control. After a second of silence, or two round trips if they are longer, the
-// window halves for each such time, not below the initial one, while the threshold remembers it (RFC 2861).
+// window halves for each such time, not below the initial one, while the threshold, if there is one, remembers it (RFC 2861).
 func (w *window) OnSent(now clock.Time, n, inflight int, _ bool) {
 	if w.prr.on {
 		w.prr.out += n
@@ -42,7 +42,9 @@ func (w *window) decay(idle time.Duration) {
 	if idle < step || w.cwnd <= initialWindow(w.mtu) {
 		return
 	}
-	w.ssthresh = max(w.ssthresh, w.cwnd/4*3)
+	if w.ssthresh > 0 {
+		w.ssthresh = max(w.ssthresh, w.cwnd/4*3)
+	}
 	w.cwnd = max(w.cwnd>>min(int64(idle/step), 62), initialWindow(w.mtu))
 }
 
@@ -65,27 +67,28 @@ func (w *window) hear(s Sample) (acked int) {
 		return 0
 	}
 	if w.slow() {
-		w.raise(float64(w.hystart.increase(s, w.slowLeft(s.Acked))))
-		if w.hystart.over() {
-			w.ssthresh = w.cwnd
-		}
+		w.climb(s)
 		return 0
 	}
 	return s.Acked
+}
+
+// climb is slow start. Up to a threshold there is no need to feel one's way (RFC 9406 4.2).
+func (w *window) climb(s Sample) {
+	if w.ssthresh > 0 {
+		w.raise(float64(min(s.Acked, w.ssthresh-w.cwnd)))
+		return
+	}
+	w.raise(float64(w.hystart.increase(s, s.Acked)))
+	if w.hystart.over() {
+		w.ssthresh = w.cwnd
+	}
 }
 
 // used reports whether at least half of the window was in flight when the packet was sent (RFC 7661 4.3).
 func (w *window) used(s Sample) bool { return s.Acked > 0 && 2*s.Sent >= w.cwnd }
 
 func (w *window) slow() bool { return w.ssthresh == 0 || w.cwnd < w.ssthresh }
-
-// slowLeft is what slow start may take of acked octets before it reaches the threshold.
-func (w *window) slowLeft(acked int) int {
-	if w.ssthresh == 0 {
-		return acked
-	}
-	return min(acked, w.ssthresh-w.cwnd)
-}
 
 // raise adds octets, whose fractions it keeps for the next time.
 func (w *window) raise(octets float64) {

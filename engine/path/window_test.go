@@ -78,6 +78,23 @@ func TestHystart(t *testing.T) {
 	}
 }
 
+// RFC 9406 4.2: a threshold is known to be safe; round trips that grow below it do not slow down.
+func TestHystartIsForTheFirstSlowStart(t *testing.T) {
+	c, p := newReno(testMTU), &totals{}
+	now := flight(c, p, second, 50*time.Millisecond)
+	now = flight(c, p, now, 50*time.Millisecond)
+	now = flight(c, p, now, 60*time.Millisecond)
+	if c.hystart.baseline == 0 {
+		t.Fatal("growth not noticed")
+	}
+	c.cwnd, c.ssthresh = 10*testMTU, 160*testMTU
+	for _, want := range []float64{20, 40, 80, 160} {
+		if now = flight(c, p, now, 80*time.Millisecond); segments(c) != want || c.Threshold() != 160*testMTU {
+			t.Errorf("window %.0f, want %.0f; threshold %d", segments(c), want, c.Threshold())
+		}
+	}
+}
+
 func TestUnusedWindowDoesNotGrow(t *testing.T) {
 	c := newReno(testMTU)
 	for range 100 {
@@ -139,9 +156,19 @@ func TestIdleDecays(t *testing.T) {
 		if segments(c) != x.want {
 			t.Errorf("after %v: %.0f segments, want %.0f", x.idle, segments(c), x.want)
 		}
-		if x.want < 100 && c.Threshold() != 75*testMTU {
-			t.Errorf("threshold %d", c.Threshold())
+		if c.Threshold() != 0 {
+			t.Errorf("threshold %d where there was none", c.Threshold())
 		}
+	}
+}
+
+func TestIdleIsRemembered(t *testing.T) {
+	c := newReno(testMTU)
+	c.cwnd, c.ssthresh = 100*testMTU, 50*testMTU
+	c.OnSent(second, testMTU, testMTU, false)
+	c.OnSent(3*second, testMTU, testMTU, false)
+	if c.Threshold() != 75*testMTU {
+		t.Errorf("threshold %d, want three quarters of the window", c.Threshold())
 	}
 }
 

@@ -32,7 +32,7 @@ func (s *Subflow) acknowledge(now clock.Time, seg *wire.Segment, ack uint64) {
 		s.scoreboard(now, seg, ack, &d)
 	}
 	s.echoed(now, seg, &d)
-	s.judge(now, &d, advanced)
+	s.judge(now, seg, &d, advanced)
 	if d.any {
 		s.sampleEcho(now, seg, &d)
 	}
@@ -115,9 +115,9 @@ func (s *Subflow) delivered(now clock.Time, r *record, d *delivery) {
 }
 
 // judge decides what is lost after a segment told what arrived.
-func (s *Subflow) judge(now clock.Time, d *delivery, advanced bool) {
+func (s *Subflow) judge(now clock.Time, seg *wire.Segment, d *delivery, advanced bool) {
 	s.judgeTail(now, d)
-	s.judgeTimeout(now, d, advanced)
+	s.judgeTimeout(now, seg, d, advanced)
 	s.rack.duplicates(d.duplicate, s.snd.una, s.snd.nxt)
 	if s.loss.active && s.snd.una >= s.loss.recover {
 		s.loss.active, s.loss.allow = false, 0

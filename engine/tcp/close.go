@@ -11,12 +11,13 @@ import (
 //	     │                  └──FIN──► Closing ──ACK of FIN──────►┘
 //	     └─FIN─► CloseWait ─Close─► LastAck ─ACK of FIN─► Closed
 type ending struct {
-	closing bool // Close was called
-	finSent bool
-	reset   bool // an RST is to leave
-	seq     wire.Seq
-	ack     wire.Seq
-	flags   wire.Flags // of the RST
+	closing   bool // Close was called
+	abandoned bool // Abandon was
+	finSent   bool
+	reset     bool // an RST is to leave
+	seq       wire.Seq
+	ack       wire.Seq
+	flags     wire.Flags // of the RST
 }
 
 // Close sends a FIN after everything pushed. What never began ends at once (RFC 9293 3.10.4).
@@ -36,6 +37,19 @@ func (s *Subflow) Close(now clock.Time) {
 		}
 	}
 }
+
+// Abandon is Close by an owner that reads no more: once our FIN is acknowledged the peer's is awaited
+// no longer than TIME-WAIT lasts, for it may never come.
+func (s *Subflow) Abandon(now clock.Time) {
+	s.Close(now)
+	if !s.end.abandoned && s.state == FinWait2 {
+		s.awaitFin(now)
+	}
+	s.end.abandoned = true
+}
+
+// awaitFin bounds FIN-WAIT-2.
+func (s *Subflow) awaitFin(now clock.Time) { s.timer.timeWait = now.Add(s.cfg.TimeWait) }
 
 // Reset ends the subflow at once with an RST, which Compose may adorn.
 func (s *Subflow) Reset(now clock.Time) {
@@ -100,6 +114,9 @@ func (s *Subflow) closeStep(now clock.Time) {
 	}
 	switch s.state {
 	case FinWait1:
+		if s.end.abandoned {
+			s.awaitFin(now)
+		}
 		s.become(now, FinWait2)
 	case Closing:
 		s.enterTimeWait(now)

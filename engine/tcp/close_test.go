@@ -30,6 +30,33 @@ func TestActiveClose(t *testing.T) {
 	s.wantState(Closed, nil)
 }
 
+// A peer that never closes is waited for only while somebody reads.
+func TestAbandon(t *testing.T) {
+	for _, acked := range []bool{false, true} { // before Abandon
+		s := established(t, "", func(c *Config) { c.TimeWait = 30 * second })
+		s.sub.Close(s.now)
+		s.want("F. 1 ack 1")
+		if acked {
+			s.recv(". 1 ack 2")
+			s.advance(100 * second)
+			s.wantState(FinWait2, nil)
+			s.sub.Abandon(s.now)
+		} else {
+			s.sub.Abandon(s.now)
+			s.recv(". 1 ack 2")
+		}
+		s.advance(20 * second)
+		s.sub.Abandon(s.now)
+		s.advance(10*second - 1)
+		s.wantState(FinWait2, nil)
+		s.advance(1)
+		s.wantState(Closed, nil)
+		if s.changes[len(s.changes)-1] != Closed {
+			t.Error("nobody was told")
+		}
+	}
+}
+
 // RFC 9293 3.6: the peer closes first; this side goes on sending.
 func TestPassiveClose(t *testing.T) {
 	s := established(t, "", nil)

@@ -29,7 +29,8 @@ func (e *ecn) arrived(seg *wire.Segment, a *ackPolicy) {
 
 // echoed hears from the peer that something of ours was marked: once a window (6.1.2).
 func (s *Subflow) echoed(now clock.Time, seg *wire.Segment, d *delivery) {
-	if !s.ecn.on || seg.Flags&wire.ECE == 0 || s.snd.una <= s.ecn.until {
+	// In a SYN/ACK ECE is an answer to an offer (6.1.1).
+	if !s.ecn.on || seg.Flags&(wire.ECE|wire.SYN) != wire.ECE || s.snd.una <= s.ecn.until {
 		return
 	}
 	sentAt := s.rack.at

@@ -182,6 +182,19 @@ func TestEarlyData(t *testing.T) {
 	}
 }
 
+// RFC 3168 6.1.1: ECE of a SYN/ACK agrees to ECN; it is no echo of a mark, whatever it acknowledges.
+func TestECNAgreementIsNoMark(t *testing.T) {
+	s := newScript(t, func(c *Config) { c.Early, c.ECN = true, true })
+	s.push(300)
+	s.transmit()
+	s.recv("SE. 0 ack 301 <mss 1400,sackOK>")
+	s.push(100)
+	s.want("P. 301:401 ack 1 ect0")
+	s.recv("E. 1 ack 401")
+	s.push(100)
+	s.want("PW. 401:501 ack 1 ect0")
+}
+
 // Between own ends the SYN waits with the offer until somebody else has answered: no round trip.
 func TestOfferIsNoRoundTrip(t *testing.T) {
 	s := newScript(t, func(c *Config) { c.Early = true })

@@ -178,21 +178,78 @@ func TestTimeoutsBackOff(t *testing.T) {
 	}
 }
 
-// RFC 5682 3: the first acknowledgement after a timeout may speak of first copies.
+// RFC 5682 3, with SACK, and RFC 3522 3.2: the first acknowledgement after a timeout may speak of first copies.
 func TestSpuriousTimeout(t *testing.T) {
-	s := flying(t, 5, "", func(c *Config) { c.NoSACK = true })
+	for _, c := range []struct {
+		name, offer, line string
+		config            func(*Config)
+		again             bool // the rest goes again
+	}{
+		{"another arrived", "", ". 1 ack 2801", nil, false},
+		{"behind a hole, perhaps", "<mss 1400>", ". 1 ack 2801", nil, true},
+		{"timestamp of the first copy", "<mss 1400,ts 1:1>", ". 1 ack 1389 <ts 2:1100>", (*Config).stamped, false},
+		{"timestamp of the second", "<mss 1400,ts 1:1>", ". 1 ack 1389 <ts 2:1600>", (*Config).stamped, true},
+		{"all of it, by timestamp", "<mss 1400,ts 1:1>", ". 1 ack 5553 <ts 2:1100>", (*Config).stamped, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := established(t, c.offer, c.config)
+			s.push(4 * s.sub.MSS())
+			s.transmit()
+			for s.sub.stats.Timeouts == 0 {
+				s.advance(s.sub.Deadline().Sub(s.now))
+				s.transmit()
+			}
+			s.advance(50 * ms)
+			s.recv(c.line)
+			if (s.sub.stats.Spurious == 1) == c.again {
+				t.Errorf("spurious %d", s.sub.stats.Spurious)
+			}
+			if again := len(s.transmit()) > 0; again != c.again {
+				t.Errorf("again %v", again)
+			}
+			s.recv(fmt.Sprintf(". 1 ack %d <ts 3:1700>", 1+s.pushed))
+			if s.path.Inflight() != 0 {
+				t.Errorf("in flight %d", s.path.Inflight())
+			}
+		})
+	}
+}
+
+func (c *Config) stamped() { c.Timestamps = true }
+
+// RFC 5682 3, step 2b: an owner that follows Room can have something to ask with.
+func TestRoomForAQuestion(t *testing.T) {
+	s := flying(t, 5, "<mss 1400>", nil)
+	s.control.window = 1440
 	s.advance(s.path.RTO())
+	if n := s.sub.Room(s.now); n != 0 {
+		t.Errorf("room %d before the retransmission", n)
+	}
 	s.want(segment(0))
-	s.advance(10 * ms)
-	s.recv(". 1 ack 2801")
+	if n := s.sub.Room(s.now); n != 1400 {
+		t.Fatalf("room %d, want a segment", n)
+	}
+	s.push(1400)
 	s.want()
-	if s.sub.stats.Spurious != 1 || s.sub.loss.active {
-		t.Errorf("spurious %d, recovery %v", s.sub.stats.Spurious, s.sub.loss.active)
+	if n := s.sub.Room(s.now); n != 0 {
+		t.Errorf("room %d beside the question", n)
 	}
-	s.recv(". 1 ack 7001")
-	if s.sub.stats.Retransmits != 1 || s.path.Inflight() != 0 {
-		t.Errorf("retransmits %d, in flight %d", s.sub.stats.Retransmits, s.path.Inflight())
+	s.recv(". 1 ack 1401")
+	s.want("P. 7001:8401 ack 1")
+	s.recv(". 1 ack 2801")
+	if s.sub.stats.Spurious != 1 || s.sub.stats.Retransmits != 1 {
+		t.Errorf("%+v", s.sub.stats)
 	}
+}
+
+// Where the peer's window keeps the question from leaving, none is asked.
+func TestNoQuestionBeyondTheWindow(t *testing.T) {
+	s := flying(t, 5, "<mss 1400>", nil)
+	s.advance(s.path.RTO())
+	s.push(1400)
+	s.want(segment(0))
+	s.recv(". 1 ack 1401 win 5600")
+	s.want(segment(1), segment(2), segment(3), segment(4))
 }
 
 // RFC 5682 3, step 2b: if only the first is acknowledged, new data asks.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"tandem/engine/clock"
+	"tandem/engine/wire"
 )
 
 // recovery is what is going on about lost segments.
@@ -18,7 +19,8 @@ type recovery struct {
 	backoff uint8
 	fired   uint8 // timeouts in a row
 	dupAcks int
-	frto    uint8 // RFC 5682: 0 no doubt, 1 and 2 its steps
+	frto    uint8  // RFC 5682: 0 no doubt, 1 and 2 its steps
+	doubted uint32 // timestamp when the doubt began
 }
 
 // rtoMax is the longest wait (RFC 6298 2.5).
@@ -82,7 +84,7 @@ func (s *Subflow) onRetransmitTimer(now clock.Time) {
 	s.enterRecovery()
 	if l.frto = 0; doubt {
 		s.lose(now, f.head)
-		l.frto = 1
+		l.frto, l.doubted = 1, millis(now)
 	} else {
 		s.loseAll(now)
 	}
@@ -104,27 +106,36 @@ func (s *Subflow) loseAll(now clock.Time) {
 }
 
 // judgeTimeout finds out whether the timeout was spurious (RFC 5682 3): after it only the first segment was
-// sent again, so the acknowledgement of another is of its first copy.
+// sent again, so the acknowledgement of another is of its first copy. Without SACK the first
+// acknowledgement may speak of what had arrived behind a hole, and proves nothing.
 //
 //	timeout ─► 1 ──all acknowledged──► 0
 //	           ├──others arrived─────► 0, spurious
 //	           ├──only the first─────► 2 ──others arrived──► 0, spurious
 //	           └──nothing new────────► 0  ◄──else── 2      (0: the rest is lost)
-func (s *Subflow) judgeTimeout(now clock.Time, d *delivery, advanced bool) {
+func (s *Subflow) judgeTimeout(now clock.Time, seg *wire.Segment, d *delivery, advanced bool) {
 	l := &s.loss
 	switch {
 	case l.frto == 0 || !advanced && !d.any && !d.nothing:
+	case advanced && l.frto == 1 && s.echoesBefore(seg, l.doubted):
+		s.timeoutSpurious(now)
 	case advanced && s.snd.una >= l.recover:
 		l.frto = 0
-	case d.original:
-		l.frto, l.active = 0, false
-		s.stats.Spurious++
-		s.path.Spurious(now, l.octets)
-		l.octets = 0
-	case l.frto == 1 && advanced && s.Queued() > 0:
+	case d.original && !(s.cfg.NoSACK && l.frto == 1):
+		s.timeoutSpurious(now)
+	case l.frto == 1 && advanced && s.Queued() > 0 && s.snd.usable() > 0:
 		l.frto, l.allow = 2, 2
 	default:
 		l.frto = 0
 		s.loseAll(now)
 	}
+}
+
+// timeoutSpurious takes the timeout back.
+func (s *Subflow) timeoutSpurious(now clock.Time) {
+	l := &s.loss
+	l.frto, l.active = 0, false
+	s.stats.Spurious++
+	s.path.Spurious(now, l.octets)
+	l.octets = 0
 }

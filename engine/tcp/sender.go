@@ -115,6 +115,7 @@ func (f *flight) trim(id uint32, off uint64) {
 
 // Room returns how many octets pushed now could leave at once: what window, pacing and the peer's
 // subflow-level window allow beyond what was pushed already; 0 unless data may be sent in this state.
+// After a timeout in doubt a segment may wait, which will ask (RFC 5682 3, step 2b).
 func (s *Subflow) Room(now clock.Time) int {
 	if !s.maySend() || s.end.closing {
 		return 0
@@ -124,6 +125,9 @@ func (s *Subflow) Room(now clock.Time) int {
 		return 0
 	}
 	size, mss := s.packetMax(), s.MSS()
+	if s.loss.frto == 1 && s.Queued() == 0 {
+		return min(mss, int(d.edge-d.queue.end))
+	}
 	free := s.pathRoom(now) - (s.Queued()+mss-1)/mss*size
 	if free <= 0 {
 		return 0

@@ -38,7 +38,7 @@ type Owner interface {
 	// Window returns how many octets the subflow may offer the peer to send, from RCV.NXT on.
 	Window(s *Subflow) int
 
-	// Changed tells that the state of the subflow changed, unless by Close, Reset or Drop itself;
+	// Changed tells that the state of the subflow changed, unless by Close, Abandon, Reset or Drop itself;
 	// see State and Err.
 	Changed(now clock.Time, s *Subflow)
 }

@@ -14,7 +14,7 @@ type timers struct {
 	persist    clock.Time // RFC 9293 3.8.6.1
 	ack        clock.Time // delayed acknowledgement
 	keepalive  clock.Time
-	timeWait   clock.Time
+	timeWait   clock.Time // also of FIN-WAIT-2 that was abandoned
 	idle       clock.Time // storage is given back unless it is in use
 }
 

@@ -60,3 +60,8 @@ func (s *Subflow) sampleEcho(now clock.Time, seg *wire.Segment, d *delivery) {
 		s.path.RTTSample(now, time.Duration(rtt)*time.Millisecond)
 	}
 }
+
+// echoesBefore reports whether seg answers something that was sent before at (RFC 3522 3.2).
+func (s *Subflow) echoesBefore(seg *wire.Segment, at uint32) bool {
+	return s.cfg.Timestamps && seg.Options.Has&wire.HasTimestamps != 0 && int32(seg.Options.TSEcr-at) < 0
+}
