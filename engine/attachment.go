@@ -57,17 +57,35 @@ func (b *Bond) Attach(p Path, local4, local6 netip.Addr, mtu int) *Attachment {
 	return b.AttachWith(p, PathConfig{Local4: local4, Local6: local6, MTU: mtu})
 }
 
-// AttachWith is Attach with everything that can be said of a path.
+// AttachWith is Attach with everything that can be said of a path, which gets the least number that
+// is free.
 func (b *Bond) AttachWith(p Path, cfg PathConfig) *Attachment {
+	return b.attach(p, cfg, func() int {
+		if id := slices.Index(b.paths, nil); id >= 0 {
+			return id
+		}
+		return len(b.paths)
+	})
+}
+
+// AttachAs is AttachWith under a given number, in place of the path that has it. Both ends of a
+// Paired bond number their paths alike, because what they tell each other about one names it so.
+func (b *Bond) AttachAs(id PathID, p Path, cfg PathConfig) *Attachment {
+	return b.attach(p, cfg, func() int { return int(id) })
+}
+
+func (b *Bond) attach(p Path, cfg PathConfig, number func() int) *Attachment {
 	a := &Attachment{bond: b, path: p, detached: true}
 	b.do(func(now clock.Time) {
-		id := slices.Index(b.paths, nil)
-		if id < 0 {
-			id = len(b.paths)
-			if id == pathsMax {
-				return
-			}
+		id := number()
+		if id == pathsMax {
+			return
+		}
+		for len(b.paths) <= id {
 			b.paths = append(b.paths, nil)
+		}
+		if old := b.paths[id]; old != nil {
+			b.setDetached(old, true)
 		}
 		a.id = PathID(id)
 		b.paths[id] = a

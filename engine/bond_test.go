@@ -264,3 +264,27 @@ func TestTooManyPaths(t *testing.T) {
 		}
 	})
 }
+
+// A path attached under the number of another takes its place: what still comes over that one is dropped.
+func TestAttachAsTakesTheNumber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New(Config{}).Bond(BondConfig{})
+		defer b.Close()
+		cfg := PathConfig{Local4: netip.MustParseAddr("10.0.0.1")}
+		first := b.AttachAs(7, newLane(0), cfg)
+		second := b.AttachAs(7, newLane(0), cfg)
+		first.Detach()
+		first.Deliver([][]byte{{0x45}})
+		second.Deliver([][]byte{{0x45}})
+		synctest.Wait()
+		if n := b.Counters().Malformed; n != 1 || first.ID() != 7 || second.ID() != 7 {
+			t.Fatalf("%d packets taken, numbers %d and %d", n, first.ID(), second.ID())
+		}
+		if paths := b.Paths(); len(paths) != 1 || paths[0].ID != 7 {
+			t.Fatalf("%+v", paths)
+		}
+		if other := b.AttachWith(newLane(0), cfg); other.ID() != 0 {
+			t.Fatalf("number %d, want the least that is free", other.ID())
+		}
+	})
+}

@@ -123,8 +123,8 @@ func newCable(t testing.TB, cfg BondConfig, delays ...time.Duration) *cable {
 	for i, delay := range delays {
 		up, down := newLane(delay), newLane(delay)
 		at, hub := netip.AddrFrom4([4]byte{198, 18, byte(i), 2}), netip.AddrFrom4([4]byte{198, 18, 255, 1})
-		here := w.client.AttachWith(up, PathConfig{Local4: at, Peer4: hub, MTU: 1400})
-		there := w.hub.AttachWith(down, PathConfig{Local4: hub, Peer4: at, MTU: 1400})
+		here := w.client.AttachAs(PathID(i), up, PathConfig{Local4: at, Peer4: hub, MTU: 1400})
+		there := w.hub.AttachAs(PathID(i), down, PathConfig{Local4: hub, Peer4: at, MTU: 1400})
 		up.connect(there)
 		down.connect(here)
 		w.up, w.down = append(w.up, up), append(w.down, down)

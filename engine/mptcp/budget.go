@@ -5,11 +5,11 @@ package mptcp
 // was used, so that it counts from the promise on.
 type budget struct{ size, used int }
 
-// open returns what a new connection is promised: less when others were promised much already, but
-// always enough to move.
-func (b *budget) open(want int) int {
-	n := min(want, max((b.size-b.used)/8, promiseLeast))
-	b.used += n
+// open returns what a connection that has a promise of have octets is promised when it begins: less
+// when others were promised much already, but always enough to move.
+func (b *budget) open(have, want int) int {
+	n := max(have, min(want, max((b.size-b.used)/8, promiseLeast)))
+	b.used += n - have
 	return n
 }
 

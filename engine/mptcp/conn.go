@@ -95,7 +95,7 @@ type identity struct {
 func (b *Bond) newConn(source, target netip.AddrPort, client bool) *Conn {
 	c := &Conn{b: b, source: source, target: target, client: client, phase: opening, wakeAt: clock.Never, switchAt: clock.Never}
 	c.in.pool, c.out.pool = &b.pool, &b.pool
-	c.snd.room = b.rooms.open(min(sendStart, b.cfg.Limits.SendBuffer))
+	c.snd.room = b.rooms.open(0, min(sendStart, b.cfg.Limits.SendBuffer))
 	c.out.limit.Store(uint64(c.snd.room))
 	c.id.alone = true
 	c.id.checksum = b.cfg.Checksum

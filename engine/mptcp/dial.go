@@ -30,6 +30,7 @@ func (b *Bond) Dial(now clock.Time, target netip.AddrPort, opt DialOptions) (*Co
 	source := netip.AddrPortFrom(paths[0].local(target.Addr()), port)
 	c := b.newConn(source, target, true)
 	c.askedAt = now
+	c.beginWindow()
 	for _, p := range paths {
 		c.ask(now, p)
 	}

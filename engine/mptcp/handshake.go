@@ -145,6 +145,7 @@ func (c *Conn) begin(now clock.Time) {
 	c.snd.end = c.out.sync()
 	c.b.offers.answer(now, c)
 	c.allow()
+	c.beginWindow()
 	c.trace.add(now, evOpen, 0, 0)
 	if !c.id.told {
 		c.id.told = true

@@ -22,7 +22,8 @@ type Machine interface {
 	Transmit(now clock.Time, buf []byte) (path PathID, pkt []byte, ok bool)
 }
 
-// PathID is the number of a path within a bond, given by its caller.
+// PathID is the number of a path within a bond, given by its caller. Both ends of a Paired bond
+// number their paths alike.
 type PathID uint8
 
 // PathConfig describes a path. A family without a local address is not used on it.

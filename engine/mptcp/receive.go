@@ -21,9 +21,16 @@ type recvState struct {
 	tuneFrom uint64 // consumed when tuning last looked
 }
 
+// init offers the least window: a SYN that nobody has answered is promised no more.
 func (r *recvState) init(b *Bond) {
-	r.size = b.windows.open(min(recvStart, b.cfg.Limits.RecvBuffer))
+	r.size = b.windows.open(0, min(promiseLeast, b.cfg.Limits.RecvBuffer))
 	r.edge = uint64(r.size)
+}
+
+// beginWindow offers the window of a connection that somebody wants.
+func (c *Conn) beginWindow() {
+	c.rcv.size = c.b.windows.open(c.rcv.size, min(recvStart, c.b.cfg.Limits.RecvBuffer))
+	c.rcv.edge = max(c.rcv.edge, c.in.consumed.Load()+uint64(c.rcv.size))
 }
 
 // A mapping says which octets of the stream some octets of a subflow are (RFC 8684 3.3.1).

@@ -79,7 +79,7 @@ func (s *Subflow) meet(now clock.Time, syn *wire.Segment) {
 	s.rcv.irs = syn.Seq
 	s.snd.mss = defaultMSS(syn)
 	if o.Has&wire.HasMSS != 0 {
-		s.snd.mss = max(1, int(o.MSS))
+		s.snd.mss = max(leastMSS, int(o.MSS))
 	}
 	if o.Has&wire.HasWindowScale != 0 {
 		s.snd.scale = min(o.WindowScale, maxWindowScale)
@@ -96,6 +96,9 @@ func (s *Subflow) meet(now clock.Time, syn *wire.Segment) {
 		s.handshake.cookie, s.handshake.gave = o.Cookie, s.handshake.active
 	}
 }
+
+// leastMSS is the least that is believed: smaller segments would be mostly headers, many for each octet.
+const leastMSS = 88
 
 // defaultMSS is what a peer takes that does not say (RFC 9293 3.7.1).
 func defaultMSS(syn *wire.Segment) int {

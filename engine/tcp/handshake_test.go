@@ -154,6 +154,15 @@ func TestNegotiation(t *testing.T) {
 	}
 }
 
+// A peer that claims to take next to nothing does not make a packet of each octet.
+func TestLeastMSS(t *testing.T) {
+	for offer, want := range map[string]int{"<mss 1>": 88, "<mss 0>": 88, "<mss 89>": 89} {
+		if s := established(t, offer, nil); s.sub.MSS() != want {
+			t.Errorf("%s: MSS %d, want %d", offer, s.sub.MSS(), want)
+		}
+	}
+}
+
 // RFC 7413 4.2.1: octets pushed before the SYN ride in it; what was not taken goes again.
 func TestEarlyData(t *testing.T) {
 	for _, c := range []struct {

@@ -245,9 +245,11 @@ func TestRoomForAQuestion(t *testing.T) {
 // Where the peer's window keeps the question from leaving, none is asked.
 func TestNoQuestionBeyondTheWindow(t *testing.T) {
 	s := flying(t, 5, "<mss 1400>", nil)
+	s.control.window = 1440
 	s.advance(s.path.RTO())
 	s.push(1400)
 	s.want(segment(0))
+	s.control.window = 1 << 20
 	s.recv(". 1 ack 1401 win 5600")
 	s.want(segment(1), segment(2), segment(3), segment(4))
 }
