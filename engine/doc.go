@@ -43,14 +43,29 @@
 //
 // # Where the RFCs live
 //
-//	RFC 791, 8200    IPv4 and IPv6 headers                     wire
-//	RFC 9293, 5961   TCP, and its defence against blind attack tcp
-//	RFC 6298, 8985   retransmission: RTO, RACK and TLP         tcp
-//	RFC 2018, 7323   SACK; timestamps and window scale         tcp, wire
-//	RFC 9040, 3124   what subflows on one path share           path
-//	RFC 6356         congestion control coupled over paths     path
-//	RFC 4821, 8899   path MTU discovery                        path, tcp
-//	RFC 8684         Multipath TCP, version 1                  mptcp, wire
+//	RFC 791, 8200              IPv4 and IPv6 headers                        wire
+//	RFC 9293, 5961, 1337       TCP, its defence against blind attack        tcp
+//	RFC 6298, 8985, 5682       RTO; RACK and TLP; F-RTO                     tcp
+//	RFC 2018, 2883, 6675       SACK and D-SACK                              tcp
+//	RFC 7323, 3168, 7413       timestamps and window scale; ECN; data in SYN tcp
+//	RFC 4821, 8899             path MTU discovery                           path, tcp
+//	RFC 9040, 3124             what subflows on one path share              path
+//	RFC 5681, 6928, 6937       congestion control, initial window, PRR      path
+//	RFC 9438, 9406             CUBIC, HyStart++                             path
+//	draft-ietf-ccwg-bbr        BBR, with the changes told in bbr.go         path
+//	RFC 6356; OLIA, BALIA      windows coupled over paths                   path
+//	RFC 8684                   Multipath TCP, version 1                     mptcp, wire
+//	RFC 6181, 7430             its threats: limits, proofs before state     mptcp
+//
+// The control lane between two ends of tandem's own is described in engine/datagram.
+//
+// # What is kept otherwise than written
+//
+// Closed windows are probed with an empty segment, as keepalives are, and not with an octet of data
+// (RFC 9293 3.8.6.1). The relation of SSN to DSN of a mapping is not compared with that of the
+// acknowledgements (RFC 8684 3.3.5). A join is never established by a simultaneous open. Data goes
+// into a SYN between two ends of tandem's own only. DATA_FIN or MP_CAPABLE that did not fit beside
+// other options goes on an acknowledgement of its own.
 //
 // # What is not supported
 //

@@ -108,15 +108,18 @@ func (c *Control) forget(over func(*news) bool) {
 
 // acknowledged drops the news of that number, and learns the round trip if it left once, on p.
 func (c *Control) acknowledged(now clock.Time, p *lanePath, seq uint32) {
-	i := slices.IndexFunc(c.news, func(m news) bool { return m.seq == seq })
-	if i < 0 {
+	i, found := slices.BinarySearchFunc(c.news, seq, func(m news, seq uint32) int { return int(int32(m.seq - seq)) })
+	if !found {
 		return
 	}
 	m := c.news[i]
 	if m.sent == 1 && m.last == p.id { // else it cannot be told which was acknowledged (Karn)
 		p.sample(now.Sub(m.left))
 	}
-	c.forget(func(o *news) bool { return o.seq == seq })
+	c.news = slices.Delete(c.news, i, i+1)
+	if m.ofOffer() {
+		c.offers--
+	}
 }
 
 // hurry has all news leave now, for things look up.

@@ -46,9 +46,9 @@ func TestOptionsShortenSegments(t *testing.T) {
 	s.want(". 1:1369 ack 1", ". 1369:2757 ack 1", "P. 2757:2801 ack 1")
 }
 
-// A peer may want segments of any size.
+// Segments may be of any size, if that is this side's choice.
 func TestTinySegments(t *testing.T) {
-	s := established(t, "<mss 1,ts 1:1>", func(c *Config) { c.Timestamps = true })
+	s := established(t, "<mss 1400,ts 1:1>", func(c *Config) { c.Timestamps, c.MaxMSS = true, 1 })
 	s.push(3)
 	s.want(". 1:2 ack 1", ". 2:3 ack 1", "P. 3:4 ack 1")
 }

@@ -1,5 +1,7 @@
 package wire
 
+import "math"
+
 // Seq is a TCP sequence number; it wraps at 2^32 (RFC 9293 3.4).
 type Seq uint32
 
@@ -15,17 +17,14 @@ func (s Seq) Less(t Seq) bool { return int32(s-t) < 0 }
 // LessEq reports whether s comes before t or equals it.
 func (s Seq) LessEq(t Seq) bool { return int32(s-t) <= 0 }
 
-// In reports whether s lies in the n octets that start at t.
-func (s Seq) In(t Seq, n int) bool { return uint64(s-t) < uint64(n) }
-
 // DSN is a data sequence number of an MPTCP connection; it wraps at 2^64 (RFC 8684 3.3.1).
 type DSN uint64
 
 // Add returns the number n octets after d.
 func (d DSN) Add(n int) DSN { return d + DSN(n) }
 
-// Sub returns the signed distance from e to d.
-func (d DSN) Sub(e DSN) int { return int(d - e) }
+// Sub returns the signed distance from e to d, or the nearest that an int holds.
+func (d DSN) Sub(e DSN) int { return int(min(max(int64(d-e), math.MinInt), math.MaxInt)) }
 
 // Less reports whether d comes before e.
 func (d DSN) Less(e DSN) bool { return int64(d-e) < 0 }

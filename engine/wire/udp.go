@@ -21,7 +21,7 @@ type Datagram struct {
 }
 
 // Parse reads a whole IPv4 or IPv6 packet that carries a UDP datagram, and verifies its lengths and
-// checksums; over IPv4 a datagram may have none (RFC 768). It sets all of d; Payload is part of pkt.
+// checksums; over IPv4, not IPv6, a datagram may have none (RFC 768, RFC 8200 8.1). It sets all of d; Payload is part of pkt.
 // After an error d is empty. Octets after the IP packet's end are ignored.
 func (d *Datagram) Parse(pkt []byte) error {
 	*d = Datagram{}
@@ -32,9 +32,6 @@ func (d *Datagram) Parse(pkt []byte) error {
 	if e.protocol != UDP {
 		return ErrNotUDP
 	}
-	if e.source.Is4() && sum(pkt[:int(pkt[0]&15)*4]) != 0xffff {
-		return ErrHeaderChecksum
-	}
 	if len(e.body) < udpLen {
 		return ErrShort
 	}
@@ -43,8 +40,8 @@ func (d *Datagram) Parse(pkt []byte) error {
 		return ErrLength
 	}
 	e.body = e.body[:n]
-	bare := e.source.Is4() && binary.BigEndian.Uint16(e.body[6:]) == 0
-	if !bare && e.sum() != 0xffff {
+	bare := binary.BigEndian.Uint16(e.body[6:]) == 0
+	if bare && !e.source.Is4() || !bare && e.sum() != 0xffff {
 		return ErrChecksum
 	}
 	d.Source = netip.AddrPortFrom(e.source, binary.BigEndian.Uint16(e.body))

@@ -67,6 +67,18 @@ func TestDatagramChecksumZero(t *testing.T) {
 	}
 }
 
+// Over IPv6 there is no datagram without a checksum (RFC 8200 8.1), though it would fit.
+func TestDatagramWithoutChecksum(t *testing.T) {
+	d := Datagram{Payload: []byte{0, 0}}
+	d.Source, d.Target = ends("[2001:db8::1]:5", "[2001:db8::2]:6")
+	pkt := d.Append(nil)
+	copy(pkt[48:], pkt[46:48]) // what was the checksum makes the next sum zero
+	pkt[46], pkt[47] = 0, 0
+	if err := d.Parse(pkt); !errors.Is(err, ErrChecksum) {
+		t.Fatal(err)
+	}
+}
+
 func TestDatagramRefused(t *testing.T) {
 	d := Datagram{Payload: []byte("payload")}
 	d.Source, d.Target = ends("198.18.0.2:1", "198.18.0.1:2")
