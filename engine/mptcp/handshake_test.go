@@ -343,6 +343,23 @@ func TestDataInSYNNotTaken(t *testing.T) {
 	}
 }
 
+// Octets of the SYN had no mapping: that they are acknowledged shows nothing, and every segment after
+// them carries its mapping until one of those is.
+func TestMappingsAfterDataInSYN(t *testing.T) {
+	s := newScript(t, true, Config{Paired: true}, 1)
+	s.dial(DialOptions{})
+	s.write("0123456789")
+	s.skip()
+	s.recv("0 S. 0 ack 11 <capable v1 flags 01 key-B>")
+	s.skip()
+	s.recv("0 . 1 ack 11 <dss ack8 1>")
+	s.write(string(octets(0, 2000)))
+	s.want(
+		"0 . 11:1451 ack 1 <dss ack4 1 map4 1 ssn 1 len 1440>",
+		"0 P. 1451:2011 ack 1 <dss ack4 1 map4 1441 ssn 1441 len 560>",
+	)
+}
+
 // First data may be the last: MP_CAPABLE has no room for DATA_FIN, which goes behind it.
 func TestFirstDataAndEnd(t *testing.T) {
 	s := dialled(t, Config{}, 1)
