@@ -220,6 +220,13 @@ func (s *finState) advance(now clock.Time, c *Conn) {
 			c.abort(now, ErrTimeout)
 			return
 		}
+		if f := c.id.initial; s.backoff >= finTries && !c.id.confirmed && f != nil && c.mayFallBack(f) {
+			// Nothing of the peer ever spoke of the data sequence, and nothing else can tell: the end
+			// goes as TCP says it.
+			c.fallBack(now, f)
+			c.pushEnd(now)
+			return
+		}
 		s.went = false
 		s.at = now.Add(c.patience())
 		c.pushEnd(now)

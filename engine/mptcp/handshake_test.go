@@ -2,7 +2,9 @@ package mptcp
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 )
 
 func TestDialAnswersWithBothKeys(t *testing.T) {
@@ -380,4 +382,27 @@ func TestEndWithoutData(t *testing.T) {
 		"0 . 1 ack 1 <capable v1 flags 01 key-A key-B>",
 		"0 . 1 ack 1 <dss ack4 1 map4 1 ssn 0 len 1 fin>",
 	)
+}
+
+// A peer that never said anything of the data sequence and leaves DATA_FIN unanswered knows only TCP's
+// own end: whatever took the options away from the first segments on, the stream still ends.
+func TestEndThatNobodyAnswers(t *testing.T) {
+	s := dialled(t, Config{}, 1)
+	s.c.CloseWrite(s.now)
+	s.skip()
+	s.advance(time.Second)
+	if s.c.Info(s.now).Fallback {
+		t.Fatal("given up too early")
+	}
+	s.skip()
+	s.advance(60 * time.Second)
+	out := s.left()
+	if n := len(out); n == 0 || !strings.HasPrefix(out[n-1], "0 F. 1 ack 1") {
+		t.Fatalf("no end of TCP's own: %q\n%s", out, s.story())
+	}
+	s.recv("0 F. 1 ack 2")
+	s.want("0 . 2 ack 2")
+	if err := s.c.Err(); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -58,6 +58,10 @@ const (
 	// closings is how often MP_FASTCLOSE is repeated (RFC 8684 3.5).
 	closings = 3
 
+	// finTries is how often DATA_FIN goes unanswered before a peer that never said anything of the data
+	// sequence is taken for one that does not know it.
+	finTries = 5
+
 	// patienceMax is how often octets without a DATA_ACK are sent again before the connection is given
 	// up: some minutes, as long as TCP itself tries.
 	patienceMax = 12
