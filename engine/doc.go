@@ -45,10 +45,10 @@
 //
 //	RFC 791, 8200              IPv4 and IPv6 headers                        wire
 //	RFC 9293, 5961, 1337       TCP, its defence against blind attack        tcp
-//	RFC 6298, 8985, 5682       RTO; RACK and TLP; F-RTO                     tcp
+//	RFC 6298, 8985, 5682, 3522 RTO; RACK and TLP; F-RTO; Eifel              tcp
 //	RFC 2018, 2883, 6675       SACK and D-SACK                              tcp
 //	RFC 7323, 3168, 7413       timestamps and window scale; ECN; data in SYN tcp
-//	RFC 4821, 8899             path MTU discovery                           path, tcp
+//	RFC 4821, 8899, 8201, 5927 path MTU discovery, and whom it believes     path, tcp
 //	RFC 9040, 3124             what subflows on one path share              path
 //	RFC 5681, 6928, 6937       congestion control, initial window, PRR      path
 //	RFC 9438, 9406             CUBIC, HyStart++                             path

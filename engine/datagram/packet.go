@@ -12,7 +12,7 @@ func (c *Control) Transmit(now clock.Time, buf []byte) (id PathID, msg []byte, o
 		if b := c.probe(now, p, buf); b != nil {
 			return p.id, b, true
 		}
-		if len(p.acks) > 0 || len(p.pongs) > 0 || p.asked(0) != nil {
+		if len(p.acks) > 0 || len(p.pongs) > 0 || p.asked(false) != nil {
 			return p.id, c.build(now, p, buf), true
 		}
 	}
@@ -27,7 +27,7 @@ func (c *Control) Transmit(now clock.Time, buf []byte) (id PathID, msg []byte, o
 // probe writes a packet with nothing but a padded PING: it is likely to be lost.
 func (c *Control) probe(now clock.Time, p *lanePath, buf []byte) []byte {
 	for {
-		a := p.asked(PingMin)
+		a := p.asked(true)
 		if a == nil {
 			return nil
 		}
@@ -44,14 +44,14 @@ func (c *Control) probe(now clock.Time, p *lanePath, buf []byte) []byte {
 func (c *Control) build(now clock.Time, p *lanePath, buf []byte) []byte {
 	room := min(len(buf), packetMax)
 	b := c.header().append(buf[:0])
-	asked, telling := p.asked(0) != nil, c.usable(p) && c.due(now) != nil
+	asked, telling := p.asked(false) != nil, c.usable(p) && c.due(now) != nil
 	if asked || telling {
 		// First, for the peer believes nothing that comes before it.
 		b = c.appendNews(now, b, p, room, true)
 	}
 	b = p.appendAcks(b, room)
 	b = p.appendPongs(now, b, room)
-	for a := p.asked(0); a != nil && len(b)+messageLen+pingLen <= room; a = p.asked(0) {
+	for a := p.asked(false); a != nil && len(b)+messageLen+pingLen <= room; a = p.asked(false) {
 		a.leave(now, p)
 		b = appendPing(b, a.id, now, len(b)+messageLen+pingLen)
 	}

@@ -12,6 +12,7 @@ const (
 	timeoutSlack   = 10 * time.Millisecond  // the least that a round trip may vary
 	quiet          = 5 * time.Second        // after which what comes is good news
 	timeoutProbe   = time.Second            // for a padded PING (RFC 8899 5.1.1)
+	clockMax       = clock.Never / 2        // of a peer: differences of what it says fit a Duration
 )
 
 // lanePath is what the lane knows of an attached path.
@@ -63,10 +64,10 @@ func (c *Control) Ping(now clock.Time, id PathID, size int) bool {
 	return true
 }
 
-// asked returns the oldest PING that waits to leave, of at least that size: 0 for those without one.
-func (p *lanePath) asked(sizeMin int) *pinged {
+// asked returns the oldest PING that waits to leave, of those with a size or of those without.
+func (p *lanePath) asked(sized bool) *pinged {
 	for i := range p.pings {
-		if a := &p.pings[i]; !a.away && (a.size == 0) == (sizeMin == 0) {
+		if a := &p.pings[i]; !a.away && (a.size > 0) == sized {
 			return a
 		}
 	}
@@ -146,7 +147,7 @@ func (c *Control) ponged(now clock.Time, p *lanePath, body []byte) error {
 	a := p.pings[i]
 	there := clock.Time(be.Uint64(body[12:]))
 	rtt := now.Sub(a.left) - time.Duration(be.Uint32(body[20:]))*time.Microsecond
-	if rtt < 0 || a.size > 0 && int(be.Uint16(body[24:])) != a.size {
+	if rtt < 0 || there < 0 || there > clockMax || a.size > 0 && int(be.Uint16(body[24:])) != a.size {
 		return ErrMalformed
 	}
 	p.pings = slices.Delete(p.pings, i, i+1)

@@ -1,6 +1,7 @@
 package datagram
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -172,5 +173,26 @@ func TestPingsBounded(t *testing.T) {
 	}
 	if d := w.ends[0].Deadline(); d != clock.Never {
 		t.Fatalf("deadline %v", d)
+	}
+}
+
+// A clock of the peer that no difference could be taken from is none.
+func TestImpossibleClock(t *testing.T) {
+	for there, want := range map[uint64]error{0: nil, 1 << 61: nil, 1 << 62: ErrMalformed, 1<<64 - 1: ErrMalformed} {
+		w := newWorld(t, 1)
+		w.run(time.Second)
+		c := w.ends[0]
+		c.Ping(w.now, 1, 0)
+		left := w.now
+		if _, _, ok := c.Transmit(w.now, make([]byte, BufferMin)); !ok {
+			t.Fatal("no PING")
+		}
+		b := openMessage(header{from: 0xb, to: 0xa}.append(nil), pong, pongLen)
+		b = be.AppendUint64(be.AppendUint32(b, c.pingID), uint64(left))
+		b = be.AppendUint64(b, there)
+		b = append(b, make([]byte, 6)...)
+		if err := c.Receive(w.now+ms, 1, b); !errors.Is(err, want) {
+			t.Errorf("clock %x: %v, want %v", there, err, want)
+		}
 	}
 }

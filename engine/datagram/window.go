@@ -2,15 +2,16 @@ package datagram
 
 const windowSize = 1024
 
-// A window remembers which of the last 1024 sequence numbers came. Older ones count as if they had.
+// A window remembers which of the last 1024 sequence numbers came. Older ones it has forgotten: it is
+// for what does no harm when it comes twice.
 type window struct {
 	top  uint32 // the highest that came
 	bits [windowSize / 64]uint64
 }
 
 func (w *window) has(seq uint32) bool {
-	back := int32(w.top - seq)
-	return back >= windowSize || back >= 0 && w.bits[seq%windowSize/64]&(1<<(seq%64)) != 0
+	back := w.top - seq
+	return back < windowSize && w.bits[seq%windowSize/64]&(1<<(seq%64)) != 0
 }
 
 func (w *window) add(seq uint32) {

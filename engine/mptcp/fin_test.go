@@ -401,3 +401,19 @@ func TestReadAfterReset(t *testing.T) {
 		t.Fatal(got, err)
 	}
 }
+
+// When both ends have told that they are done, a peer that never closes its subflow is not waited for.
+func TestSubflowThatNeverEnds(t *testing.T) {
+	s := agreed(t, Config{}, 1)
+	s.c.CloseWrite(s.now)
+	s.skip()
+	s.recv("0 . 1 ack 1 <dss ack8 2 map8 1 ssn 0 len 1 fin>")
+	s.skip()
+	s.recv("0 . 1 ack 2")
+	for _, want := range []int{1, 0} { // after half a minute, after one
+		s.advance(30 * second)
+		if n := len(s.c.subflows); n != want {
+			t.Fatalf("%d subflows, want %d\n%s", n, want, s.story())
+		}
+	}
+}

@@ -22,9 +22,12 @@ func (b *Bond) Receive(now clock.Time, id PathID, pkt []byte) {
 	}
 	seg := &b.seg
 	if err := seg.Parse(pkt); err != nil {
-		if err == wire.ErrNotTCP && b.lane.receive(now, p, pkt) {
+		switch {
+		case err != wire.ErrNotTCP:
+			b.dropped(err)
+		case b.lane.receive(now, p, pkt):
 			b.hear(now)
-		} else {
+		case !b.tooBig(now, pkt):
 			b.dropped(err)
 		}
 		return
@@ -59,6 +62,21 @@ func (b *Bond) Receive(now clock.Time, id PathID, pkt []byte) {
 		b.counters.NoConnection++
 		b.strays.refuse(b, p, seg, wire.Reset{Reason: wire.MPTCPError})
 	}
+}
+
+// tooBig acts on ICMP's word that a packet of a subflow was too big for the path (RFC 1191, RFC 8201),
+// and reports whether pkt says so. The subflow judges whether to believe it.
+func (b *Bond) tooBig(now clock.Time, pkt []byte) bool {
+	m, err := wire.ParseICMP(pkt)
+	if err != nil || m.Kind != wire.TooBig || m.Protocol != wire.TCP {
+		return false
+	}
+	if f := b.flows[keyOf(m.Source, m.Target)]; f != nil {
+		b.current = f.c
+		f.tcp.TooBig(now, m.Seq, m.MTU)
+		b.touch(now, f.c)
+	}
+	return true
 }
 
 // dropped counts a packet that is none for this bond, by reason.

@@ -1,6 +1,7 @@
 package mptcp
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -295,4 +296,42 @@ func TestEndedStreamsHoldNothing(t *testing.T) {
 		}
 	}
 	empty("refused")
+}
+
+// A router says that a segment was too big: it goes again in smaller ones.
+func TestSegmentTooBig(t *testing.T) {
+	s := agreed(t, Config{}, 1)
+	s.c.Write(octets(0, 1400))
+	s.c.Poke(s.now)
+	var buf [1500]byte
+	_, pkt, ok := s.b.Transmit(s.now, buf[:])
+	if !ok || len(pkt) != 1460 {
+		t.Fatalf("%d octets", len(pkt))
+	}
+	s.b.Receive(s.now, 0, tooBig(pkt, 1300))
+	if n := s.b.Counters().NotTCP; n != 0 {
+		t.Fatal("dropped")
+	}
+	s.want(
+		"0 . 1:1241 ack 1 <dss ack4 1 map4 1 ssn 1 len 1400>",
+		"0 P. 1241:1401 ack 1 <dss ack4 1 map4 1 ssn 1 len 1400>",
+	)
+}
+
+// tooBig is an ICMP error of a router about pkt (RFC 792, RFC 1191).
+func tooBig(pkt []byte, mtu int) []byte {
+	m := []byte{3, 4, 0, 0, 0, 0, byte(mtu >> 8), byte(mtu)}
+	m = append(m, pkt[:28]...)
+	seal(m, m[2:])
+	ip := []byte{0x45, 0, 0, byte(20 + len(m)), 0, 0, 0, 0, 64, wire.ICMPv4, 0, 0, 10, 99, 0, 1}
+	ip = append(ip, pkt[12:16]...)
+	seal(ip, ip[10:])
+	return append(ip, m...)
+}
+
+// seal writes the checksum of p to its place.
+func seal(p, at []byte) {
+	var sum wire.Sum
+	sum.Add(p)
+	binary.BigEndian.PutUint16(at, sum.Checksum())
 }

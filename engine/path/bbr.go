@@ -180,16 +180,16 @@ func (b *bbr) missing() float64 {
 }
 
 func (b *bbr) bdp(gain float64) int {
-	return int(gain * float64(b.held(b.trip.base)))
+	return whole(gain * float64(b.held(b.trip.base)))
 }
 
 // held is what is in flight at the bandwidth when a round trip takes d.
-func (b *bbr) held(d time.Duration) int { return int(float64(b.model.bandwidth()) * d.Seconds()) }
+func (b *bbr) held(d time.Duration) int { return whole(float64(b.model.bandwidth()) * d.Seconds()) }
 
 // setWindow moves the window towards what the model allows: by no more than has arrived, or in startup
 // twice as much while what arrives has not waited.
 func (b *bbr) setWindow(s Sample) {
-	limit := b.bdp(2) + int(float64(b.model.bandwidth())*b.target().Seconds()) + int(b.model.extra.best()) + 3*b.mtu
+	limit := b.bdp(2) + b.held(b.target()) + int(b.model.extra.best()) + 3*b.mtu
 	if b.phase == up {
 		limit += b.bdp(0.5)
 	}
@@ -216,7 +216,7 @@ func (b *bbr) Window() int { return b.cwnd }
 // Pace is part of Control. In startup it is not below two windows a round trip: the bandwidth known
 // then is that of a round trip ago.
 func (b *bbr) Pace() int {
-	pace := int(b.gain() * float64(b.model.bandwidth()))
+	pace := whole(b.gain() * float64(b.model.bandwidth()))
 	if b.srtt > 0 && (b.phase == startup || pace == 0) {
 		pace = max(pace, perSecond(startupPace*b.cwnd, b.srtt))
 	}
@@ -236,7 +236,7 @@ func (b *bbr) gain() float64 {
 	case down:
 		return downGain
 	case cruise:
-		off := (b.slack*b.target().Seconds() - b.trip.queue().Seconds()) / (2 * max(b.trip.base, 10*time.Millisecond).Seconds())
+		off := (float64(b.slack*b.target().Seconds()) - b.trip.queue().Seconds()) / (2 * max(b.trip.base, 10*time.Millisecond).Seconds())
 		off = min(max(off, -0.25), 0.05)
 		if m := b.missing(); m > 0 {
 			off = max(off, min(m, fillGain))

@@ -120,7 +120,7 @@ func (p *pulse) gain() float64 {
 	return p.peakGain()
 }
 
-func (p *pulse) peakGain() float64 { return min(1+upGain*float64(1+p.count), upGainMax) }
+func (p *pulse) peakGain() float64 { return min(1+float64(upGain*float64(1+p.count)), upGainMax) }
 
 // stepUp ends the pulse, and then waits for the packets behind it: they tell whether it has built a
 // queue or loss, which is what happens unless the path can deliver more.
@@ -131,7 +131,7 @@ func (b *bbr) stepUp(s Sample) {
 		p.on, p.ended = false, s.Now
 	}
 	if b.rounds > 1 && b.congested {
-		b.model.bind(max(s.Sent, int(lossBeta*float64(min(b.bdp(1), b.cwnd)))))
+		b.model.bind(max(s.Sent, whole(lossBeta*float64(min(b.bdp(1), b.cwnd)))))
 		b.endProbe(s.Now)
 		return
 	}

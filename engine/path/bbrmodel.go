@@ -54,7 +54,7 @@ func (m *bandwidth) add(s Sample) {
 
 // aggregate learns how far acknowledgements run ahead of the bandwidth, as radios make them do.
 func (m *bandwidth) aggregate(s Sample) {
-	expected := int(float64(m.bandwidth()) * s.Now.Sub(m.epoch).Seconds())
+	expected := whole(float64(m.bandwidth()) * s.Now.Sub(m.epoch).Seconds())
 	if m.epochAcked <= expected {
 		m.epoch, m.epochAcked, expected = s.Now, 0, 0
 	}

@@ -62,8 +62,8 @@ func (c *cubic) follow(s Sample, acked int) {
 		c.raise(float64(max(c.wEst-w, 0) * float64(c.mtu)))
 		return
 	}
-	target := min(max(c.at(t+s.RTTSmooth), w), 1.5*w)
-	c.raise(float64((target-w)/w) * float64(acked))
+	target := min(max(c.at(t+s.RTTSmooth), w), float64(1.5*w))
+	c.raise(float64((target - w) / w * float64(acked)))
 }
 
 func (c *cubic) begin(now clock.Time, w float64) {

@@ -61,7 +61,7 @@ func (m *member) OnAck(s Sample) {
 	case m.alone():
 		m.raise(m.reno(acked))
 	default:
-		m.raise(m.group.law.rise(m.group, m) * float64(acked))
+		m.raise(float64(m.group.law.rise(m.group, m) * float64(acked)))
 	}
 }
 

@@ -11,7 +11,7 @@ const (
 	hystartRounds  = 5
 )
 
-// hystart ends slow start when round trips grow (HyStart++, RFC 9406): at first it only slows down,
+// hystart ends the first slow start when round trips grow (HyStart++, RFC 9406): at first it only slows down,
 // and goes back to full speed if the growth was a passing one.
 type hystart struct {
 	roundEnd      int64 // path total whose delivery ends the round

@@ -24,6 +24,7 @@ type mtu struct {
 	size    int // known to pass
 	ceiling int // configured: never tried beyond
 	failed  int // smallest size known not to pass; 0: none
+	former  int // passed before the last black hole, to be tried first: that may have been an outage; 0: none
 	probing int // size of the probe that is out; 0: none
 	tries   int
 	next    clock.Time // when the next probe may leave
@@ -31,8 +32,9 @@ type mtu struct {
 
 // SearchMTU begins a search at once for sizes up to ceiling.
 func (p *Path) SearchMTU(ceiling int) {
-	p.mtu.ceiling, p.mtu.failed = max(ceiling, p.mtu.size), 0
-	p.mtu.probing, p.mtu.next = 0, before
+	m := &p.mtu
+	m.ceiling, m.failed, m.former = max(ceiling, m.size), 0, 0
+	m.probing, m.tries, m.next = 0, 0, before
 }
 
 // MTU returns the IP packet size that is known to pass.
@@ -42,9 +44,10 @@ func (p *Path) MTU() int { return p.mtu.size }
 // since it finds out for itself what passes.
 func (p *Path) Ceiling() int { return p.mtu.ceiling }
 
-// Probe returns the packet size that path MTU discovery wants tried now, or 0 (RFC 8899, RFC 4821).
-// It names a size once, and again only if Probed does not tell its fate within 5 s.
-func (p *Path) Probe(now clock.Time) int {
+// Probe returns the packet size that path MTU discovery wants tried now, or 0 (RFC 8899, RFC 4821): at
+// most as many octets as the caller can send. It names the next when Probed has told the fate of the last,
+// or after 5 s.
+func (p *Path) Probe(now clock.Time, most int) int {
 	m := &p.mtu
 	if now < m.next {
 		return 0
@@ -55,19 +58,22 @@ func (p *Path) Probe(now clock.Time) int {
 			return 0
 		}
 	}
-	n := m.candidate()
-	if n == 0 {
+	n := min(m.candidate(), most)
+	if n <= m.size {
 		return 0
 	}
 	m.probing, m.next = n, now.Add(mtuProbeTimer)
 	return n
 }
 
-// candidate returns the size to try next: the ceiling first, since it is the likeliest, then halves.
+// candidate returns the size to try next: what passed once, or the ceiling, since these are the
+// likeliest, then halves.
 func (m *mtu) candidate() int {
 	switch {
 	case m.size >= m.ceiling:
 		return 0
+	case m.former > m.size:
+		return m.former
 	case m.failed == 0:
 		return m.ceiling
 	}
@@ -87,7 +93,7 @@ func (m *mtu) verdict(now clock.Time, n int, arrived bool) {
 	case arrived:
 		m.size, m.tries = max(m.size, n), 0
 	case m.tries >= mtuProbes:
-		m.failed, m.tries = n, 0
+		m.failed, m.former, m.tries = n, 0, 0
 	}
 	if m.failed > 0 && m.failed-m.size <= mtuStep {
 		m.failed, m.next = 0, now.Add(mtuRaiseTimer)
@@ -95,13 +101,28 @@ func (m *mtu) verdict(now clock.Time, n int, arrived bool) {
 }
 
 // Blackhole records that packets of the present MTU seem to vanish where small ones pass, and
-// reports whether the MTU was lowered (RFC 8899 4.3). A search upwards follows.
+// reports whether the MTU was lowered (RFC 8899 4.3). A search upwards follows, which begins with it.
 func (p *Path) Blackhole(now clock.Time) bool {
 	m := &p.mtu
 	if m.size <= mtuBase {
 		return false
 	}
-	m.failed, m.size = m.size, mtuBase
+	m.former, m.size = m.size, mtuBase
 	m.probing, m.tries, m.next = 0, 0, now
+	return true
+}
+
+// TooBig records that a router passes no more than mtu octets (RFC 8201 4, RFC 1191 6.3), and reports whether
+// the MTU was lowered. One that does not say so, or claims less than any path must pass, is a black hole.
+func (p *Path) TooBig(now clock.Time, mtu int) bool {
+	m := &p.mtu
+	switch {
+	case mtu >= m.size:
+		return false
+	case mtu < mtuBase:
+		return p.Blackhole(now)
+	}
+	m.size, m.failed, m.former = mtu, 0, 0
+	m.probing, m.tries, m.next = 0, 0, now.Add(mtuRaiseTimer)
 	return true
 }

@@ -54,10 +54,10 @@ func (p *pacer) nextSend() clock.Time {
 }
 
 func burst(rate, mtu int) int {
-	return max(2*mtu, int(int64(rate)*int64(burstTime)/int64(time.Second)))
+	return max(2*mtu, int(int64(min(rate, countMax))*int64(burstTime)/int64(time.Second)))
 }
 
-// duration returns how long n octets take at rate octets a second.
+// duration returns how long n octets take at rate octets a second: at most an hour.
 func duration(n, rate int) time.Duration {
-	return time.Duration(float64(n) * float64(time.Second) / float64(rate))
+	return time.Duration(min(float64(n)*float64(time.Second)/float64(rate), float64(time.Hour)))
 }

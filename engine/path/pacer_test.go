@@ -1,6 +1,7 @@
 package path
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -59,5 +60,21 @@ func TestSilenceEarnsNoBurst(t *testing.T) {
 	}
 	if n > 8 {
 		t.Errorf("%d packets left at once", n)
+	}
+}
+
+// What no machine could carry is the same on every machine.
+func TestRatesAreBounded(t *testing.T) {
+	if got := perSecond(windowMax, 1); got != countMax {
+		t.Errorf("a gigabyte in a nanosecond is %d a second", got)
+	}
+	if got := burst(math.MaxInt, testMTU); got != countMax/1000 {
+		t.Errorf("a burst of %d", got)
+	}
+	if got := duration(math.MaxInt, 1); got != time.Hour {
+		t.Errorf("%v for anything at an octet a second", got)
+	}
+	if got := whole(-1); got != 0 {
+		t.Errorf("%d", got)
 	}
 }

@@ -72,8 +72,20 @@ func (p *Path) Sent(now clock.Time, n int) Stamp {
 // round trip is unknown (Karn). Call Done when all packets that one segment acknowledged were told.
 func (p *Path) Acked(now clock.Time, st Stamp, n int, again bool) {
 	p.begin()
-	p.report.acked += n
 	p.takeOut(n)
+	p.arrived(now, st, n, again)
+}
+
+// Late records that a packet judged lost had arrived after all, before it was sent again. Like Acked it ends
+// with Done.
+func (p *Path) Late(now clock.Time, st Stamp, n int, again bool) {
+	p.begin()
+	p.Spurious(now, n)
+	p.arrived(now, st, n, again)
+}
+
+func (p *Path) arrived(now clock.Time, st Stamp, n int, again bool) {
+	p.report.acked += n
 	p.health.hear(now)
 	p.rate.ack(now, n)
 	if st.SentAt >= p.report.newestAcked.SentAt {
@@ -190,5 +202,11 @@ func (p *Path) Totals() (delivered, lost int64) { return p.rate.delivered, p.rat
 
 // perSecond returns n octets in d as octets a second.
 func perSecond(n int, d time.Duration) int {
-	return int(float64(n) * float64(time.Second) / float64(max(d, 1)))
+	return whole(float64(n) * float64(time.Second) / float64(max(d, 1)))
 }
+
+// countMax is more than any number of octets, or of octets a second, that is reckoned with.
+const countMax = 1<<31 - 1
+
+// whole returns x without its fraction, from 0 to countMax: what a larger one becomes depends on the machine.
+func whole(x float64) int { return int(min(max(x, 0), countMax)) }

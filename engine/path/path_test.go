@@ -314,3 +314,31 @@ func TestNoRateBelowTheRoundTrip(t *testing.T) {
 	s.want("rate", s.p.Rate(), before)
 	s.want("round trip", int(s.last.RTT), 0)
 }
+
+// What was judged lost and arrives counts as delivered; it is no longer in flight.
+func TestLate(t *testing.T) {
+	s := play(t)
+	a, b := s.send(), s.send()
+	s.lose(a)
+	s.advance(10 * time.Millisecond)
+	s.p.Late(s.now, a, testMTU, false)
+	s.p.Done(s.now)
+	delivered, lost := s.p.Totals()
+	s.want("delivered", int(delivered), testMTU)
+	s.want("lost", int(lost), 0)
+	s.want("told", s.last.Acked, testMTU)
+	s.want("in flight", s.p.Inflight(), testMTU)
+	s.want("undone", s.undos, 1)
+	s.ack(b)
+	s.want("in flight", s.p.Inflight(), 0)
+}
+
+// A sample of the rate is never 0, however slow the path.
+func TestSlowestRate(t *testing.T) {
+	s := play(t)
+	st := s.p.Sent(s.now, 1)
+	s.advance(3 * time.Second)
+	s.p.Acked(s.now, st, 1, false)
+	s.p.Done(s.now)
+	s.want("rate", s.last.Rate, 1)
+}

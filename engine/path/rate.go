@@ -42,7 +42,7 @@ func (r *rate) sample(now clock.Time, st *Stamp, rttMin time.Duration) int {
 	if interval <= 0 || interval < rttMin {
 		return 0
 	}
-	rate := perSecond(int(r.delivered-st.delivered), interval)
+	rate := max(perSecond(int(r.delivered-st.delivered), interval), 1)
 	if !st.appLimited || int64(rate) >= r.peak.best() {
 		r.peak.update(r.round, int64(rate), rateSpan)
 	}

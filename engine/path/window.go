@@ -156,7 +156,7 @@ func (w *window) Pace() int {
 	if w.srtt == 0 {
 		return 0
 	}
-	rate := perSecond(w.base(), w.srtt)
+	rate := min(perSecond(w.base(), w.srtt), countMax/2)
 	if w.slow() && !w.prr.on {
 		return 2 * rate
 	}

@@ -32,7 +32,7 @@ func (earliest) Pick(paths []View, queued, peerWindow int) int {
 		if at >= arrives {
 			continue
 		}
-		if at+took(queued*f.flows(), f.rate()) < arrives || blocks(f, s, arrives, queued, peerWindow) {
+		if at+took(int64(queued)*int64(f.flows()), f.rate()) < arrives || blocks(f, s, arrives, queued, peerWindow) {
 			return -1
 		}
 	}
@@ -42,7 +42,7 @@ func (earliest) Pick(paths []View, queued, peerWindow int) int {
 // blocks reports whether a segment over the slow path s would keep the fast path f waiting for
 // window: until it is acknowledged f and s together can send more than the peer takes.
 func blocks(f, s *View, arrives time.Duration, queued, peerWindow int) bool {
-	holds := arrives + f.roundTrip()/2
+	holds := min(arrives+f.roundTrip()/2, time.Hour)
 	fast := int64(f.rate()/f.flows()) * int64(holds/time.Microsecond) / 1e6
 	return min(fast, int64(queued))+int64(s.Inflight/s.flows()+s.MSS) > int64(peerWindow)
 }
@@ -56,12 +56,16 @@ func (v *View) roundTrip() time.Duration {
 	return v.RTT
 }
 
-// rate is at least one octet a second.
+// rateMax keeps arithmetic with rates from overflowing.
+const rateMax = 1<<31 - 1
+
+// rate is at least one octet a second, and at most rateMax.
 func (v *View) rate() int {
 	if v.Rate > 0 {
-		return v.Rate
+		return min(v.Rate, rateMax)
 	}
-	return max(int(int64(v.Window)*int64(time.Second/time.Microsecond)/max(v.roundTrip().Microseconds(), 1)), 1)
+	rate := int64(v.Window) * int64(time.Second/time.Microsecond) / max(v.roundTrip().Microseconds(), 1)
+	return int(min(max(rate, 1), rateMax))
 }
 
 // arrival is how long a segment sent now takes to the peer.
@@ -70,13 +74,14 @@ func (v *View) arrival() time.Duration {
 	if least <= 0 {
 		least = trip
 	}
-	return max(trip/2, took(v.Inflight, rate)-least/2) + took(v.MSS, rate)
+	return max(trip/2, took(int64(v.Inflight), rate)-least/2) + took(int64(v.MSS), rate)
 }
 
 // took returns how long n octets take at rate octets a second: at most an hour.
-func took(n, rate int) time.Duration {
-	if n/rate >= 3600 {
+func took(n int64, rate int) time.Duration {
+	r := int64(rate)
+	if n/r >= 3600 {
 		return time.Hour
 	}
-	return time.Duration(n/rate)*time.Second + time.Duration(int64(n%rate)*int64(time.Second)/int64(rate))
+	return time.Duration(n/r)*time.Second + time.Duration(n%r*int64(time.Second)/r)
 }

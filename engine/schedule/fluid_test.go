@@ -31,7 +31,7 @@ func (l *lane) view(now time.Duration) View {
 }
 
 func (l *lane) send(now time.Duration) (arrives time.Duration) {
-	l.free = max(l.free, now) + took(mss, l.mbit*1e6/8)
+	l.free = max(l.free, now) + took(int64(mss), l.mbit*1e6/8)
 	l.acks = append(l.acks, l.free+l.rtt)
 	return l.free + l.rtt/2
 }

@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -257,5 +258,17 @@ func TestPickDoesNotAllocate(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { s.Pick(paths, 1<<20, 1<<20) }); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
+	}
+}
+
+// Numbers that no path has do not turn the comparison round.
+func TestEarliestWithoutBounds(t *testing.T) {
+	fast := View{Usable: true, RTT: time.Millisecond, Rate: math.MaxInt, Inflight: 1, MSS: 1400, Flows: math.MaxInt32}
+	slow := View{Usable: true, RTT: time.Hour, Window: math.MaxInt32, Room: 1400, MSS: 1400, Flows: 1}
+	if got := (earliest{}).Pick([]View{fast, slow}, math.MaxInt32, math.MaxInt32); got != 1 {
+		t.Errorf("all that is queued does not go over the fast path within the hour: picked %d", got)
+	}
+	if got := slow.rate(); got <= 0 {
+		t.Errorf("rate %d", got)
 	}
 }

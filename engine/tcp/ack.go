@@ -98,7 +98,8 @@ func (s *Subflow) delivered(now clock.Time, r *record, d *delivery) {
 		}
 	case lost:
 		if r.size > 0 {
-			s.path.Spurious(now, int(r.size))
+			s.path.Late(now, r.stamp, int(r.size), r.sent > 1)
+			s.loss.telling = true
 			s.loss.octets = max(0, s.loss.octets-int(r.size))
 			s.stats.Spurious++
 		}
@@ -157,16 +158,14 @@ func (s *Subflow) loseFirst(now clock.Time) {
 // lose takes a record in the air for lost. A lost probe of the MTU is no congestion (RFC 8899 3).
 func (s *Subflow) lose(now clock.Time, id uint32) {
 	r := s.snd.flight.get(id)
-	s.snd.flight.settle(id, lost)
 	size := int(r.size)
-	s.snd.inPath -= size
 	if r.probe {
-		r.probe = false
-		s.path.Forget(size)
+		s.dropped(id)
 		s.path.Probed(now, size, false)
-		s.loss.allow = 1
 		return
 	}
+	s.snd.flight.settle(id, lost)
+	s.snd.inPath -= size
 	s.enterRecovery()
 	if size > 0 {
 		s.path.Lost(now, r.stamp, size)

@@ -57,6 +57,18 @@ func TestAbandon(t *testing.T) {
 	}
 }
 
+// RFC 1337: a reset does not cut TIME-WAIT short.
+func TestResetInTimeWait(t *testing.T) {
+	s := established(t, "", nil)
+	s.sub.Close(s.now)
+	s.transmit()
+	s.recv("F. 1 ack 2")
+	s.transmit()
+	s.recv("R 2")
+	s.wantState(TimeWait, nil)
+	s.want()
+}
+
 // RFC 9293 3.6: the peer closes first; this side goes on sending.
 func TestPassiveClose(t *testing.T) {
 	s := established(t, "", nil)

@@ -19,9 +19,16 @@ type handshake struct {
 	tsVal    uint32 // of the SYN, whose repeats are the same
 	sentAt   clock.Time
 	fitted   uint32        // octets that rode in the SYN
-	early    int           // of those (or of the peer's), how many its receiver took
+	early    uint32        // of those (or of the peer's), how many its receiver took
 	cookie   wire.FastOpen // that the peer gave
 	gave     bool
+	wish     wish
+}
+
+// A wish is what of the configuration the peer's answer may take away.
+type wish struct {
+	timestamps, noSACK, ecn bool
+	scale                   uint8
 }
 
 // Open returns a subflow whose SYN waits to be transmitted. Octets pushed before it is transmitted may ride in it.
@@ -52,6 +59,7 @@ func Listen(now clock.Time, cfg Config, o Owner, syn *wire.Segment) *Subflow {
 func newSubflow(now clock.Time, cfg Config, o Owner) *Subflow {
 	s := &Subflow{cfg: cfg.withDefaults(), owner: o, path: cfg.Path, heard: now}
 	s.snd.iss = cfg.ISS
+	s.handshake.wish = wish{s.cfg.Timestamps, s.cfg.NoSACK, s.cfg.ECN, s.cfg.WindowScale}
 	s.timer.stop()
 	s.rack.mult = 1
 	s.ack.quick = quickAcks
@@ -66,7 +74,7 @@ func (s *Subflow) Answer(now clock.Time) {
 }
 
 // Early returns how many octets rode in the SYN and were accepted by its receiver, in the direction of the SYN.
-func (s *Subflow) Early() int { return s.handshake.early }
+func (s *Subflow) Early() int { return int(s.handshake.early) }
 
 // FastOpen returns the cookie that the peer gave for later connections, if it did (RFC 7413 4.1.2).
 func (s *Subflow) FastOpen() (cookie wire.FastOpen, ok bool) {
@@ -100,6 +108,15 @@ func (s *Subflow) meet(now clock.Time, syn *wire.Segment) {
 // leastMSS is the least that is believed: smaller segments would be mostly headers, many for each octet.
 const leastMSS = 88
 
+// unmeet takes back what was negotiated with a segment that the owner did not want.
+func (s *Subflow) unmeet() {
+	if s.state == SynSent {
+		w := &s.handshake.wish
+		s.cfg.Timestamps, s.cfg.NoSACK, s.cfg.ECN, s.cfg.WindowScale = w.timestamps, w.noSACK, w.ecn, w.scale
+		s.snd.mss, s.snd.scale, s.ecn.on, s.ts = 0, 0, false, timestamps{}
+	}
+}
+
 // defaultMSS is what a peer takes that does not say (RFC 9293 3.7.1).
 func defaultMSS(syn *wire.Segment) int {
 	if syn.Source.Addr().Is4() {
@@ -114,7 +131,7 @@ func (s *Subflow) takeEarly(now clock.Time, syn *wire.Segment) {
 	if n > 0 && s.owner.Deliver(now, s, 0, syn.Payload[:n]) {
 		s.rcv.nxt, s.rcv.edge = uint64(n), uint64(n)
 		s.stats.OctetsIn += uint64(n)
-		s.handshake.early = n
+		s.handshake.early = uint32(n)
 	}
 }
 
@@ -146,6 +163,7 @@ func (s *Subflow) receiveSynSent(now clock.Time, seg *wire.Segment) {
 	s.ecn.on = s.cfg.ECN && seg.Flags&(wire.ECE|wire.CWR) == wire.ECE
 	s.cfg.ECN = s.ecn.on
 	if !s.owner.Signals(now, s, seg) || s.state != SynSent {
+		s.unmeet()
 		return
 	}
 	s.establish(now, seg, s.snd.acked(seg))
@@ -159,12 +177,14 @@ func (s *Subflow) receiveSynSent(now clock.Time, seg *wire.Segment) {
 // crossed is a simultaneous open: the peer's SYN met ours on the way (RFC 9293 3.5, figure 7).
 func (s *Subflow) crossed(now clock.Time, syn *wire.Segment) {
 	s.ecn.on, s.cfg.ECN = false, false
+	if !s.owner.Signals(now, s, syn) || s.state != SynSent {
+		s.unmeet()
+		return
+	}
 	s.snd.window(syn, 0, 0)
 	s.handshake.answered, s.handshake.due = true, true
 	s.timer.retransmit = clock.Never
-	if s.owner.Signals(now, s, syn) {
-		s.become(now, SynReceived)
-	}
+	s.become(now, SynReceived)
 }
 
 // establish ends the handshake with a segment that acknowledges our SYN and the first acked octets.
@@ -178,7 +198,7 @@ func (s *Subflow) establish(now clock.Time, seg *wire.Segment, acked uint64) {
 		s.path.RTTSample(now, now.Sub(h.sentAt))
 	}
 	if h.active {
-		h.early = int(min(acked, uint64(h.fitted)))
+		h.early = uint32(min(acked, uint64(h.fitted)))
 	}
 	s.snd.window(seg, acked, s.shift(seg))
 	s.armKeepalive(now)

@@ -61,6 +61,51 @@ func TestSimultaneousOpen(t *testing.T) {
 	s.want(". 1 ack 1")
 }
 
+// RFC 9293 3.10.7.4: a SYN of a stranger ends no opening. It is contradicted, and the true answer counts.
+func TestStrangeSyn(t *testing.T) {
+	s := newScript(t, nil)
+	s.want(usualSyn)
+	s.recv("S 5000 win 1000 <mss 700>")
+	s.want("S. 0 ack 5001 win 65535 <mss 1400>")
+	for _, line := range []string{". 1 ack 1", ". 1:101 ack 1"} {
+		s.recv(line)
+		s.want("S. 0 ack 5001 win 65535 <mss 1400>")
+	}
+	s.recv("S. 0 ack 1 win 1000 <mss 1000,sackOK,ws 7>")
+	s.wantState(Established, nil)
+	s.want(". 1 ack 1")
+	if c := s.sub.Config(); c.NoSACK || c.WindowScale == 0 || s.sub.MSS() != 1000 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// RFC 6298 5: a peer that repeats its SYN for ever does not keep the half-open subflow for ever.
+func TestRepeatedSynPutsNothingOff(t *testing.T) {
+	s := listening(t, "S 0", func(c *Config) { c.SynRetries = 3 })
+	s.sub.Answer(s.now)
+	s.transmit()
+	for range 40 {
+		s.advance(second / 2)
+		s.recv("S 0")
+		s.transmit()
+	}
+	s.wantState(Closed, ErrTimeout)
+}
+
+// What an answer took away that the owner did not want is offered again.
+func TestRefusedAnswerTakesNothing(t *testing.T) {
+	for _, line := range []string{"S. 0 ack 1 <mss 500>", "S 0 <mss 500>"} {
+		s := newScript(t, func(c *Config) { c.Timestamps, c.ECN = true, true })
+		first := s.transmit()[0]
+		s.signals = func(*wire.Segment) bool { return false }
+		s.recv(line)
+		s.wantState(SynSent, nil)
+		s.want()
+		s.advance(second)
+		s.want(first)
+	}
+}
+
 // RFC 6298 5.5 to 5.7, with 1 s while the path is unknown.
 func TestSynIsRepeatedAndGivenUp(t *testing.T) {
 	s := newScript(t, func(c *Config) { c.SynRetries = 3; c.Timestamps = true })
@@ -221,6 +266,24 @@ func TestEarlyDataIsCutToFit(t *testing.T) {
 	s.want("S 0:1388 win 65535 <mss 1400,sackOK,ws 8>")
 	s.recv("S. 0 ack 1389 <mss 1400,sackOK>")
 	s.want("P. 1389:2001 ack 1")
+}
+
+// RFC 7413 4.2.2: what drops SYNs with data may pass one without; the octets follow.
+func TestEarlyDataIsGivenUp(t *testing.T) {
+	s := newScript(t, func(c *Config) { c.Early = true })
+	s.push(300)
+	for _, wait := range []time.Duration{0, 1, 2} {
+		s.advance(wait * second)
+		s.want("S 0:300 win 65535 <mss 1400,sackOK,ws 8>")
+	}
+	s.advance(4 * second)
+	s.want(usualSyn)
+	s.recv("S. 0 ack 1 <mss 1400,sackOK>")
+	s.want(". 1:301 ack 1")
+	s.recv(". 1 ack 301")
+	if s.acked != 300 || s.sub.Early() != 0 || s.path.Inflight() != 0 {
+		t.Errorf("acknowledged %d, early %d, %d in flight", s.acked, s.sub.Early(), s.path.Inflight())
+	}
 }
 
 // RFC 7413 4.2.2: the SYN's octets are delivered once, and data may leave before the third ACK.

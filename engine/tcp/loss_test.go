@@ -83,6 +83,43 @@ func TestDuplicatesWidenTheWindow(t *testing.T) {
 	}
 }
 
+// RFC 8985 6.2 step 3: the order of blocks within a segment is not that of arrival.
+func TestBlocksAreNoReordering(t *testing.T) {
+	s := flying(t, 10, "", nil)
+	s.recv(". 1 ack 1 <sack " + segments(5, 6) + " " + segments(3, 4) + " " + segments(1, 2) + ">")
+	if s.sub.rack.reordered {
+		t.Error("taken for reordering")
+	}
+	s.want(segment(0), segment(2), segment(4))
+}
+
+// RFC 3708 3: a duplicate that the network made says nothing about what was sent again.
+func TestForeignDuplicate(t *testing.T) {
+	s := flying(t, 10, "", nil)
+	s.recv(". 1 ack 1 <sack " + segments(1, 4) + ">")
+	s.want(segment(0))
+	s.advance(ms)
+	s.recv(". 1 ack " + fmt.Sprint(1+4*1400) + " <sack " + segments(2, 3) + ">")
+	if _, lost := s.path.Totals(); lost != 1440 || s.sub.stats.Spurious != 0 {
+		t.Errorf("lost %d, spurious %d", lost, s.sub.stats.Spurious)
+	}
+	s.recv(". 1 ack " + fmt.Sprint(1+4*1400) + " <sack " + segments(0, 1) + ">")
+	if _, lost := s.path.Totals(); lost != 0 || s.sub.stats.Spurious != 1 || !s.sub.rack.reordered {
+		t.Errorf("lost %d, spurious %d: the needless retransmission was not noticed", lost, s.sub.stats.Spurious)
+	}
+}
+
+// What was judged lost and arrives before it goes again was delivered.
+func TestLateArrival(t *testing.T) {
+	s := flying(t, 5, "", nil)
+	s.recv(". 1 ack 1 <sack " + segments(1, 4) + ">")
+	s.recv(". 1 ack 7001")
+	s.want()
+	if delivered, lost := s.path.Totals(); delivered != 5*1440 || lost != 0 || s.path.Inflight() != 0 {
+		t.Errorf("delivered %d, lost %d, in flight %d", delivered, lost, s.path.Inflight())
+	}
+}
+
 // RFC 6675 5: retransmissions follow the path's window, but for the first.
 func TestRecoveryObeysThePath(t *testing.T) {
 	s := flying(t, 10, "", nil)
@@ -189,6 +226,7 @@ func TestSpuriousTimeout(t *testing.T) {
 		{"behind a hole, perhaps", "<mss 1400>", ". 1 ack 2801", nil, true},
 		{"timestamp of the first copy", "<mss 1400,ts 1:1>", ". 1 ack 1389 <ts 2:1100>", (*Config).stamped, false},
 		{"timestamp of the second", "<mss 1400,ts 1:1>", ". 1 ack 1389 <ts 2:1600>", (*Config).stamped, true},
+		{"no echo", "<mss 1400,ts 1:1>", ". 1 ack 1389 <ts 2:0>", (*Config).stamped, true},
 		{"all of it, by timestamp", "<mss 1400,ts 1:1>", ". 1 ack 5553 <ts 2:1100>", (*Config).stamped, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

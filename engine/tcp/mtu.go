@@ -62,19 +62,38 @@ func (s *Subflow) Fits(n int) int {
 }
 
 // probeSize is the size of a packet that path MTU discovery wants tried, if one can be built now from n
-// octets in a buffer (RFC 4821 7.2, RFC 8899 5.2); else 0. The path names a size only once, so it is not
-// asked unless any size could be built.
+// octets in a buffer (RFC 4821 7.2, RFC 8899 5.2); else 0. What this peer does not take says nothing of the
+// path, so it is not tried; and so that few sizes are, the octets must suffice for any.
 func (s *Subflow) probeSize(now clock.Time, n, buffer int) int {
 	most := min(buffer, s.headers()+s.mssMax())
 	if most <= s.packetMax() || n < most-s.headers() {
 		return 0
 	}
-	size := s.path.Probe(now)
-	if size > most {
-		s.path.Probed(now, size, false)
-		return 0
+	return s.path.Probe(now, most)
+}
+
+// TooBig takes the word of a router that a packet of this subflow, with that sequence number, is longer than mtu
+// (0: it does not say what would pass). It is believed of what is under way and was that long (RFC 5927 7.2).
+func (s *Subflow) TooBig(now clock.Time, seq wire.Seq, mtu int) {
+	off, f := s.snd.offset(seq), &s.snd.flight
+	if s.state == Closed || off < int64(s.snd.una) || off >= int64(s.snd.nxt) {
+		return
 	}
-	return size
+	id := f.find(uint64(off))
+	if r := f.get(id); id != f.tail && r.fate == inAir && int(r.size) > mtu && s.path.TooBig(now, mtu) {
+		s.dropped(id)
+	}
+}
+
+// dropped has a record go again that vanished for its size, which is no congestion (RFC 8899 3).
+func (s *Subflow) dropped(id uint32) {
+	f := &s.snd.flight
+	r := f.get(id)
+	f.settle(id, lost)
+	s.snd.inPath -= int(r.size)
+	s.path.Forget(int(r.size))
+	r.probe, r.size = false, 0
+	s.loss.allow = 1
 }
 
 // blackHoleTimeouts is how many timeouts in a row of a full segment raise the suspicion.

@@ -51,6 +51,12 @@ func (s *Subflow) Receive(now clock.Time, seg *wire.Segment) {
 		s.receiveSynAgain(now, seg)
 		return
 	}
+	if s.supersedes(seg) {
+		s.state = SynSent
+		s.unmeet()
+		s.receiveSynSent(now, seg)
+		return
+	}
 	if !s.acceptable(now, seg, left) {
 		s.stats.Dropped++
 		return
@@ -98,6 +104,14 @@ func (s *Subflow) receiveSynAgain(now clock.Time, seg *wire.Segment) {
 	}
 	s.ack.due = true
 	s.establish(now, seg, s.snd.acked(seg))
+}
+
+// supersedes reports whether seg answers our SYN, though a SYN that seemed to have crossed it had another
+// number: anybody could have sent that one, but only the peer knows ours.
+func (s *Subflow) supersedes(seg *wire.Segment) bool {
+	acked := s.snd.offset(seg.Ack)
+	return s.state == SynReceived && s.handshake.active && seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN|wire.ACK &&
+		acked >= 0 && acked <= int64(s.snd.nxt)
 }
 
 // receiveThird is a segment in SYN-RECEIVED: the ACK that ends the handshake.
@@ -155,6 +169,9 @@ func (r *receiver) inWindow(left int64, n int) bool {
 
 // receiveReset is the second check, as RFC 5961 3.2 has it.
 func (s *Subflow) receiveReset(now clock.Time, seg *wire.Segment, left int64) {
+	if s.state == TimeWait {
+		return // the last segments of both ends are yet to die out (RFC 1337 3)
+	}
 	if left != int64(s.rcv.nxt) {
 		s.challenge(now)
 		return
@@ -165,7 +182,7 @@ func (s *Subflow) receiveReset(now clock.Time, seg *wire.Segment, left int64) {
 	switch {
 	case s.state == SynReceived && s.handshake.active:
 		s.finish(now, ErrRefused)
-	case s.state == TimeWait, s.state == LastAck, s.state == Closing:
+	case s.state == LastAck, s.state == Closing:
 		s.finish(now, nil)
 	default:
 		s.finish(now, ErrReset)
@@ -192,7 +209,7 @@ func (s *Subflow) ackAcceptable(now clock.Time, seg *wire.Segment) bool {
 // challengesPerSecond bounds acknowledgements that anybody could provoke (RFC 5961 7).
 const challengesPerSecond = 10
 
-// challenge answers a doubtful segment with an acknowledgement.
+// challenge answers a doubtful segment with an acknowledgement: before the handshake is over, with SYN/ACK.
 func (s *Subflow) challenge(now clock.Time) {
 	a := &s.ack
 	if now >= a.challengeEnd {
@@ -200,7 +217,8 @@ func (s *Subflow) challenge(now clock.Time) {
 	}
 	if a.challenges < challengesPerSecond {
 		a.challenges++
-		s.ack.due = true
+		s.ack.due = s.synchronized()
+		s.handshake.due = s.state == SynReceived && s.handshake.answered
 	}
 }
 
@@ -210,7 +228,7 @@ func (s *Subflow) ackUnacceptable(now clock.Time, seg *wire.Segment) {
 	if s.state == TimeWait && seg.Flags&wire.FIN != 0 {
 		s.timer.timeWait = now.Add(s.cfg.TimeWait)
 	}
-	if len(seg.Payload) > 0 {
+	if len(seg.Payload) > 0 && s.synchronized() {
 		s.ack.due = true
 		return
 	}

@@ -12,7 +12,7 @@ type recovery struct {
 	active  bool
 	telling bool   // the path waits for Done
 	recover uint64 // nxt when it began
-	marker  uint64 // una when it began
+	resent  spans  // what was sent again since then
 	again   int    // retransmissions that no duplicate was reported for
 	octets  int    // told lost
 	allow   uint8  // segments that may leave whatever the path's room is
@@ -32,10 +32,18 @@ func (s *Subflow) enterRecovery() {
 	if l.active {
 		return
 	}
-	l.active, l.recover, l.marker = true, s.snd.nxt, s.snd.una
-	l.again, l.octets = 0, 0
+	l.active, l.recover = true, s.snd.nxt
+	l.again, l.octets, l.resent = 0, 0, l.resent[:0]
 	l.allow = 1
 	s.timer.tail = clock.Never
+}
+
+// noteResent keeps what was sent again in a recovery: duplicates of nothing else tell anything about it.
+func (l *recovery) noteResent(p span) {
+	l.again++
+	if len(l.resent) < rangesMax || !l.resent.grows(p) {
+		l.resent.add(p)
+	}
 }
 
 // rto is the retransmission timeout with its backoff (RFC 6298 5.5).

@@ -5,10 +5,12 @@ import (
 	"tandem/engine/wire"
 )
 
-// scoreboard takes the SACK blocks of a segment (RFC 2018 5). A record counts as arrived when blocks
-// cover all of it.
+// scoreboard takes the SACK blocks of a segment (RFC 2018 5), in the order of their octets: what one segment
+// tells says nothing of the order of arrival. A record counts as arrived when blocks cover all of it.
 func (s *Subflow) scoreboard(now clock.Time, seg *wire.Segment, ack uint64, d *delivery) {
 	o := &seg.Options
+	var blocks [len(o.SACK)]span
+	n := 0
 	for i, b := range o.SACK[:min(o.SACKs, len(o.SACK))] {
 		left, right := s.snd.offset(b.Left), s.snd.offset(b.Right)
 		if left >= right || right > int64(s.snd.nxt) || right < 0 {
@@ -20,8 +22,15 @@ func (s *Subflow) scoreboard(now clock.Time, seg *wire.Segment, ack uint64, d *d
 			continue
 		}
 		if left >= int64(s.snd.una) {
-			s.cover(now, span{uint64(left), uint64(right)}, d)
+			k := n
+			for n++; k > 0 && blocks[k-1].left > uint64(left); k-- {
+				blocks[k] = blocks[k-1]
+			}
+			blocks[k] = span{uint64(left), uint64(right)}
 		}
+	}
+	for _, p := range blocks[:n] {
+		s.cover(now, p, d)
 	}
 }
 
@@ -64,11 +73,12 @@ func (s *Subflow) duplicated(now clock.Time, left, right int64) {
 		s.tlp.needless = true
 		return
 	}
-	l := &s.loss
-	if l.again == 0 || left < int64(l.marker) {
-		return
+	l, p := &s.loss, span{uint64(max(left, 0)), uint64(right)}
+	if g := l.resent.gap(p); l.again == 0 || g.left < g.right {
+		return // the network doubled it
 	}
 	s.stats.Spurious++
+	s.rack.reordered = true // the first copy came after it was judged lost
 	if l.again--; l.again == 0 {
 		s.path.Spurious(now, l.octets)
 		l.octets = 0

@@ -223,7 +223,7 @@ func TestProbeOfMTU(t *testing.T) {
 	s.buf = make([]byte, 1500)
 	s.path.SearchMTU(1500)
 	s.push(100)
-	s.want("P. 1:101 ack 1") // too little for a probe, which is asked for only once
+	s.want("P. 1:101 ack 1") // too little for a probe
 	s.recv(". 1 ack 101")
 	s.push(4380)
 	s.want(". 101:1561 ack 1", ". 1561:2961 ack 1", ". 2961:4361 ack 1", "P. 4361:4481 ack 1")
@@ -242,6 +242,78 @@ func TestProbeOfMTU(t *testing.T) {
 	s.recv(". 1 ack 8861")
 	if s.path.MTU() != 1500 {
 		t.Errorf("MTU %d, want 1500", s.path.MTU())
+	}
+}
+
+// A probe that was judged lost and arrives was never counted as a loss.
+func TestLateProbeOfMTU(t *testing.T) {
+	s := established(t, "<mss 1460,sackOK>", nil)
+	s.path.SearchMTU(1500)
+	s.push(4380)
+	s.transmit()
+	s.advance(100 * ms)
+	s.recv(". 1 ack 1 <sack 1461:4381>")
+	s.recv(". 1 ack 4381")
+	if _, lost := s.path.Totals(); lost != 0 || s.sub.stats.Spurious != 0 || s.path.Inflight() != 0 {
+		t.Errorf("lost %d, spurious %d, in flight %d", lost, s.sub.stats.Spurious, s.path.Inflight())
+	}
+}
+
+// What one peer does not take says nothing of the path: what it takes is tried.
+func TestPeerBelowTheProbe(t *testing.T) {
+	s := established(t, "<mss 1450,sackOK>", nil)
+	s.path.SearchMTU(1500)
+	for range 5 {
+		s.push(4350)
+		s.transmit()
+		s.advance(10 * ms)
+		s.recv(fmt.Sprintf(". 1 ack %d", 1+s.pushed))
+	}
+	if s.path.MTU() != 1490 || s.sub.MSS() != 1450 {
+		t.Errorf("MTU %d, MSS %d", s.path.MTU(), s.sub.MSS())
+	}
+	if n := s.path.Probe(s.now, 1500); n != 1500 {
+		t.Errorf("probe of %d, want 1500", n)
+	}
+}
+
+// RFC 8201 4, RFC 5927 7.2: a router is believed about what is under way and was longer than it says.
+func TestTooBig(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		off, mtu int
+		want     int
+	}{
+		{"believed", 1400, 1340, 1340},
+		{"not told", 1400, 0, 1280},
+		{"acknowledged", 0, 1340, 1440},
+		{"not sent", 4200, 1340, 1440},
+		{"before the SYN", -70000, 1340, 1440},
+		{"not so long", 2800, 1340, 1440},
+		{"not too big", 1400, 1440, 1440},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := established(t, "", nil)
+			s.push(3800)
+			s.want(segment(0), segment(1), "P. 2801:3801 ack 1")
+			s.recv(". 1 ack 1401")
+			s.sub.TooBig(s.now, ownISS.Add(1+c.off), c.mtu)
+			if s.path.MTU() != c.want {
+				t.Fatalf("MTU %d, want %d", s.path.MTU(), c.want)
+			}
+			if c.want == 1440 {
+				s.want()
+				return
+			}
+			s.want(fmt.Sprintf(". 1401:%d ack 1", 1401+c.want-40), fmt.Sprintf(". %d:2801 ack 1", 1401+c.want-40))
+			if _, lost := s.path.Totals(); lost != 0 || s.sub.loss.active {
+				t.Error("taken for congestion")
+			}
+			s.recv(". 1 ack 3801")
+			if s.path.Inflight() != 0 {
+				t.Errorf("in flight %d", s.path.Inflight())
+			}
+		})
 	}
 }
 

@@ -5,7 +5,7 @@ import (
 	"tandem/engine/wire"
 )
 
-// transmitSyn writes the SYN or SYN/ACK. Repeats are equal to the first.
+// transmitSyn writes the SYN or SYN/ACK. Repeats are equal to the first, but that late ones carry no data.
 func (s *Subflow) transmitSyn(now clock.Time, buf []byte) []byte {
 	h := &s.handshake
 	h.due = false
@@ -28,7 +28,9 @@ func (s *Subflow) transmitSyn(now clock.Time, buf []byte) []byte {
 	part.Len = min(part.Len, s.packetMax()-seg.HeaderLen())
 	s.holdEarly(part)
 	seg.Window = s.rcv.synWindow(s)
-	s.timer.retransmit = now.Add(s.synTimeout())
+	if s.timer.retransmit == clock.Never { // a repeat that the peer provoked puts nothing off
+		s.timer.retransmit = now.Add(s.synTimeout())
+	}
 	return s.write(seg, buf, part)
 }
 
@@ -62,12 +64,18 @@ func (s *Subflow) synOptions(seg *wire.Segment) {
 	}
 }
 
+// synFullTries is how many SYNs carry data: a path or a peer that drops them may pass one without (RFC 7413
+// 4.2.2). The octets then go when the handshake is over.
+const synFullTries = 3
+
 // synPart returns the octets that may ride in the SYN: those that did, else the first chunk's.
 func (s *Subflow) synPart(seg *wire.Segment) Part {
 	f := &s.snd.flight
 	switch {
 	case s.state != SynSent || !s.cfg.Early:
 		return Part{Off: s.snd.nxt}
+	case s.handshake.tries > synFullTries:
+		return Part{}
 	case f.len() > 0:
 		p := f.get(f.head).part()
 		p.Again = true

@@ -56,7 +56,7 @@ func (s *Subflow) takeText(now clock.Time, p []byte, left int64) bool {
 			return false
 		}
 		r.nxt = g.right
-		s.ackInOrder(now, len(p), uint64(first) == g.left && whole)
+		s.ackInOrder(now, int(g.right-g.left), uint64(first) == g.left && whole)
 		return whole
 	}
 	if g.left != r.nxt && len(r.have) >= rangesMax && r.have.grows(g) {

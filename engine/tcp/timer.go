@@ -91,6 +91,6 @@ func (s *Subflow) Idle() bool { return s.desk == nil }
 // giveBack frees what only a busy subflow needs.
 func (s *Subflow) giveBack() {
 	s.desk = nil
-	s.snd.flight.ring, s.snd.sacks, s.rcv.have = nil, nil, nil
+	s.snd.flight.ring, s.snd.sacks, s.rcv.have, s.loss.resent = nil, nil, nil, nil
 	s.snd.queue.chunks, s.snd.queue.head = nil, 0
 }

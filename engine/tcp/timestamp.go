@@ -63,5 +63,6 @@ func (s *Subflow) sampleEcho(now clock.Time, seg *wire.Segment, d *delivery) {
 
 // echoesBefore reports whether seg answers something that was sent before at (RFC 3522 3.2).
 func (s *Subflow) echoesBefore(seg *wire.Segment, at uint32) bool {
-	return s.cfg.Timestamps && seg.Options.Has&wire.HasTimestamps != 0 && int32(seg.Options.TSEcr-at) < 0
+	return s.cfg.Timestamps && seg.Options.Has&wire.HasTimestamps != 0 && seg.Options.TSEcr != 0 &&
+		int32(seg.Options.TSEcr-at) < 0
 }

@@ -58,11 +58,7 @@ func (s *Subflow) transmitLost(now clock.Time, buf []byte) []byte {
 	if s.snd.flight.lost.n == 0 || !s.mayLeave(now) {
 		return nil
 	}
-	pkt := s.retransmit(now, buf, s.snd.flight.lost.first)
-	if s.loss.active {
-		s.loss.again++
-	}
-	return pkt
+	return s.retransmit(now, buf, s.snd.flight.lost.first)
 }
 
 // retransmit writes a record again, or its beginning if packets have become smaller since.
@@ -98,6 +94,9 @@ func (s *Subflow) retransmit(now clock.Time, buf []byte, id uint32) []byte {
 		r.sent++
 	}
 	s.stats.Retransmits++
+	if s.loss.active && !whole {
+		s.loss.noteResent(span{r.off, r.end()})
+	}
 	s.depart(now, id, len(pkt))
 	return pkt
 }
