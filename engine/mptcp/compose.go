@@ -10,8 +10,6 @@ import (
 // permitted, MP_CAPABLE.
 const synOptionsLen = wire.MSSLen + wire.WindowScaleLen + wire.SACKPermittedLen + 4
 
-func padded(n int) int { return (n + 3) &^ 3 }
-
 // Compose is for tcp.Owner.
 func (f *subflow) Compose(now clock.Time, t *tcp.Subflow, seg *wire.Segment, part tcp.Part, room int) {
 	c := f.c
