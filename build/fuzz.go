@@ -41,6 +41,9 @@ func fuzzAll(ctx context.Context, each time.Duration) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if err != nil && overran(out.String()) {
+			err = nil
+		}
 		verdict := "PASS"
 		if err != nil {
 			failed++
@@ -55,6 +58,12 @@ func fuzzAll(ctx context.Context, each time.Duration) error {
 		return fmt.Errorf("%d targets failed", failed)
 	}
 	return nil
+}
+
+// overran reports whether a run that failed found nothing: the go command now and then takes the end of
+// the time it was given for a failure of the target. A target that fails leaves its input.
+func overran(out string) bool {
+	return strings.Contains(out, "context deadline exceeded") && !strings.Contains(out, "Failing input written to")
 }
 
 // parseTargets reads what go test -list prints: names, then the package that they belong to.

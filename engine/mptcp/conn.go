@@ -177,9 +177,16 @@ func (c *Conn) Poke(now clock.Time) {
 		c.in.release()
 		return
 	}
-	c.snd.end = c.out.sync()
+	c.written()
 	c.consumed(now)
 	c.b.touch(now, c)
+}
+
+// written takes note of what was written, except behind the end.
+func (c *Conn) written() {
+	if end := c.out.sync(); !c.fin.queued {
+		c.snd.end = end
+	}
 }
 
 // Source returns the address that asked for the connection, Target the one it was asked for.

@@ -417,3 +417,12 @@ func TestSubflowThatNeverEnds(t *testing.T) {
 		}
 	}
 }
+
+// What is written behind the end goes nowhere.
+func TestWriteBehindTheEnd(t *testing.T) {
+	s := agreed(t, Config{}, 1)
+	s.write("first")
+	s.c.CloseWrite(s.now)
+	s.write("second")
+	s.want(`0 P. 1 ack 1 "first" <dss ack4 1 map4 1 ssn 1 len 6 fin>`)
+}

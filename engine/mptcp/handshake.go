@@ -142,7 +142,7 @@ func (c *Conn) opened(now clock.Time, f *subflow) {
 // begin lets the application use the connection.
 func (c *Conn) begin(now clock.Time) {
 	c.phase = open
-	c.snd.end = c.out.sync()
+	c.written()
 	c.b.offers.answer(now, c)
 	c.allow()
 	c.beginWindow()
