@@ -52,8 +52,9 @@ func TestGoodputOfCleanPaths(t *testing.T) {
 					{"the fast one is far", Conditions{Rate: fast, Delay: near * time.Duration(rttRatio)}, Conditions{Rate: fast / rateRatio, Delay: near}},
 				} {
 					got, want := goodput(t, 25*time.Second, c.a, c.b), share*float64(c.a.Rate+c.b.Rate)
+					t.Logf("%s: %.2f Mbit/s, %.1f %% of %.2f", c.name, got/1e6, 100*got/want, want/1e6)
 					if got < 0.97*want {
-						t.Errorf("%s: %.2f Mbit/s, %.1f %% of %.2f", c.name, got/1e6, 100*got/want, want/1e6)
+						t.Errorf("%s: less than 97 %%", c.name)
 					}
 				}
 			})
@@ -76,8 +77,10 @@ func TestBadPathDoesNoHarm(t *testing.T) {
 			alone := goodput(t, 25*time.Second, good)
 			bad := good
 			spoil(&bad)
-			if both := goodput(t, 25*time.Second, good, bad); both < 0.97*alone {
-				t.Errorf("%.2f Mbit/s with it, %.2f without: %.1f %%", both/1e6, alone/1e6, 100*both/alone)
+			both := goodput(t, 25*time.Second, good, bad)
+			t.Logf("%.2f Mbit/s with it, %.2f without: %.1f %%", both/1e6, alone/1e6, 100*both/alone)
+			if both < 0.97*alone {
+				t.Error("less than 97 %")
 			}
 		})
 	}
