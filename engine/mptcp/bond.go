@@ -46,6 +46,7 @@ type bondPath struct {
 	cfg   PathConfig
 	state *path.Path // Paired: shared by all subflows
 
+	early      int        // octets in SYNs that nobody has answered yet
 	peerBackup bool       // the peer wants it spared
 	pingAt     clock.Time // when it is next asked for a sign of life
 	pings      int        // since it fell silent
