@@ -17,10 +17,18 @@ type Path interface {
 	Send(pkts [][]byte) error
 }
 
-// PathConfig describes a path: its addresses, MTU, role and what it reaches. PathInfo is a picture of it.
+// PathConfig describes a path: its addresses, MTU, role and what it reaches. Role is what a path is used for.
 type (
 	PathConfig = mptcp.PathConfig
 	PathID     = mptcp.PathID
+	Role       = mptcp.Role
+)
+
+// The roles of a path.
+const (
+	Primary   = mptcp.Primary   // used first
+	Secondary = mptcp.Secondary // used when no primary has room
+	Backup    = mptcp.Backup    // used when nothing else works
 )
 
 // PathInfo is a picture of a path.
@@ -104,16 +112,16 @@ func (a *Attachment) ID() PathID { return a.id }
 // may call it.
 func (a *Attachment) Deliver(pkts [][]byte) { a.bond.mail.deliver(a, pkts) }
 
-// SetBackup changes the role of the path: with backup it is used only when no other works.
-func (a *Attachment) SetBackup(backup bool) {
+// SetRole changes what the path is used for. A Paired peer is told.
+func (a *Attachment) SetRole(r Role) {
 	a.bond.do(func(now clock.Time) {
 		if b := a.bond; b.attached(a) {
-			b.machine.SetBackup(now, a.id, backup)
+			b.machine.SetRole(now, a.id, r)
 		}
 	})
 }
 
-// Detach removes the path. When it returns Send is not called any more, and what was delivered and
+// Detach removes the path. A Paired peer is told over another one, and does not use it any more. When it returns Send is not called any more, and what was delivered and
 // not handled is dropped. Connections go on over other paths.
 func (a *Attachment) Detach() {
 	a.bond.do(func(now clock.Time) {

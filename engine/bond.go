@@ -23,16 +23,21 @@ type Bond struct {
 	done   chan struct{} // closed when the loop has ended
 
 	// The loop's.
-	machine    *mptcp.Bond
-	paths      []*Attachment      // by number; nil where none is
-	mtu        int                // the largest of any path so far
-	conns      map[*Conn]struct{} // all that have not ended
-	offersLost uint64
-	sendErrors uint64
-	broken     uint64 // connections whose trace was logged
-	ending     bool   // Close was called
-	timer      *time.Timer
-	alarm      clock.Time // when the timer will fire, or Never
+	machine     *mptcp.Bond
+	paths       []*Attachment      // by number; nil where none is
+	mtu         int                // the largest of any path so far
+	conns       map[*Conn]struct{} // all that have not ended
+	offersLost  uint64
+	sendErrors  uint64
+	broken      uint64 // connections whose trace was logged
+	packets     func(pkts [][]byte)
+	event       func(Event)
+	handed      [][]byte // the batch being handed over
+	packetsLost uint64
+	ending      bool // Close was called
+	bye         ByeReason
+	timer       *time.Timer
+	alarm       clock.Time // when the timer will fire, or Never
 }
 
 // Counters count what was dropped or refused, by reason.
@@ -41,6 +46,8 @@ type Counters struct {
 	Offers     uint64 // refused, because as many waited for Accept as Limits.Offers allows
 	Overflows  uint64 // packets delivered and dropped, because Limits.Inbox was reached
 	SendErrors uint64 // batches for which Path.Send returned an error
+	Outbox     uint64 // packets given to SendPackets and dropped, because DatagramConfig.Queue was reached
+	Packets    uint64 // packets that came and were dropped, because BondConfig.Packets is nil
 }
 
 // DialOptions refine Open.
@@ -59,13 +66,19 @@ func newBond(e *Engine, cfg BondConfig, limits Limits) *Bond {
 		machine: mptcp.NewBond(cfg.Config),
 		mtu:     1500,
 		conns:   make(map[*Conn]struct{}),
+		packets: cfg.Packets,
+		event:   cfg.Event,
 		timer:   time.NewTimer(0),
 		alarm:   clock.Never,
 	}
 	if cfg.Name != "" {
 		b.log = b.log.With("bond", cfg.Name)
 	}
-	b.mail = mail{engine: e, inbox: limits.Inbox, wake: make(chan struct{}, 1)}
+	outbox := cfg.Datagrams.Queue
+	if outbox == 0 {
+		outbox = packetsDefault
+	}
+	b.mail = mail{engine: e, inbox: limits.Inbox, outbox: outbox, wake: make(chan struct{}, 1)}
 	b.timer.Stop()
 	return b
 }
@@ -158,9 +171,11 @@ func (b *Bond) Counters() (n Counters) {
 		n.Counters = b.machine.Counters()
 		n.Offers = b.offersLost
 		n.SendErrors = b.sendErrors
+		n.Packets = b.packetsLost
 		b.mail.mu.Lock()
 		defer b.mail.mu.Unlock()
 		n.Overflows = b.mail.overflows
+		n.Outbox = b.mail.outboxFull
 	})
 	return n
 }
@@ -168,8 +183,11 @@ func (b *Bond) Counters() (n Counters) {
 // Close aborts every connection, refuses every offer and detaches every path; who wants written
 // octets delivered waits for Conn.Done before. When Close returns the loop has ended and no Path is used
 // any more.
-func (b *Bond) Close() error {
-	b.post(b.end)
+func (b *Bond) Close() error { return b.CloseWith(ByeShutdown) }
+
+// CloseWith is Close that tells a Paired peer why.
+func (b *Bond) CloseWith(r ByeReason) error {
+	b.post(func(now clock.Time) { b.end(now, r) })
 	<-b.done
 	return nil
 }

@@ -101,7 +101,7 @@ func TestClosedBond(t *testing.T) {
 			is(t, "accept", err, net.ErrClosed)
 			a := b.Attach(w.up[0], netip.MustParseAddr("198.18.0.9"), netip.Addr{}, 0)
 			a.Deliver([][]byte{make([]byte, 100)})
-			a.SetBackup(true)
+			a.SetRole(Backup)
 			a.Detach()
 			if b.Paths() != nil || b.Counters() != (Counters{}) {
 				t.Error("a closed bond knows something")

@@ -117,9 +117,15 @@ var target = netip.MustParseAddrPort("203.0.113.7:443")
 
 func newCable(t testing.TB, cfg BondConfig, delays ...time.Duration) *cable {
 	t.Helper()
-	cfg.Paired = true
+	return newCableOf(t, cfg, cfg, delays...)
+}
+
+// newCableOf is a cable of which the ends differ.
+func newCableOf(t testing.TB, client, hub BondConfig, delays ...time.Duration) *cable {
+	t.Helper()
+	client.Paired, hub.Paired = true, true
 	w := &cable{engine: New(Config{})}
-	w.client, w.hub = w.engine.Bond(cfg), w.engine.Bond(cfg)
+	w.client, w.hub = w.engine.Bond(client), w.engine.Bond(hub)
 	for i, delay := range delays {
 		up, down := newLane(delay), newLane(delay)
 		at, hub := netip.AddrFrom4([4]byte{198, 18, byte(i), 2}), netip.AddrFrom4([4]byte{198, 18, 255, 1})

@@ -94,6 +94,12 @@ type BondConfig struct {
 
 	Name   string  // for logs
 	Limits *Limits // nil: the engine's
+
+	// Packets takes what comes over the datagram lane, whole IP packets; nil: they are dropped and
+	// counted. Event takes what happens to the peer and the paths; nil: nobody does. The loop calls both: they
+	// must not wait, nor call the bond except for SendPackets and Ping, and Packets keeps nothing.
+	Packets func(pkts [][]byte)
+	Event   func(Event)
 }
 
 // Bond starts a bond without paths: one goroutine, which ends with its Close. A bond of a closed

@@ -46,17 +46,20 @@ func (b *Bond) run() {
 		// 3. Packets, in the order and at the times of their arrival.
 		for _, block := range in.blocks {
 			b.receive(block)
+			b.hand()
 		}
 		// 4. What has fallen due. After the packets: an acknowledgement that is here is not missing.
 		b.machine.Advance(in.now)
 		// 5. What applications want.
 		b.serve(&in)
+		b.carry(&in)
 		// 6. What happened to connections. Before sending: a refusal leaves in the same turn.
 		b.tell(in.now)
 		// 7. Send.
 		again = b.send(in.now)
 		// 8. Sending may have made news; if that asks for packets, they leave in the next turn.
 		again = b.tell(in.now) || again
+		b.news()
 	}
 	b.bury(&in)
 }
@@ -169,8 +172,8 @@ func (b *Bond) flush() {
 }
 
 // end is Close in the loop: the turn in which it runs is the last.
-func (b *Bond) end(now clock.Time) {
-	b.ending = true
+func (b *Bond) end(now clock.Time, why ByeReason) {
+	b.ending, b.bye = true, why
 	close(b.shut)
 	for c := range b.conns {
 		c.in.close(net.ErrClosed)
@@ -190,7 +193,7 @@ func (b *Bond) bury(in *letters) {
 	// was refused.
 	for b.send(in.now) {
 	}
-	b.machine.Bye(in.now)
+	b.machine.Bye(in.now, b.bye)
 	b.send(in.now)
 	b.mail.close()
 	b.mail.take(in)

@@ -61,6 +61,7 @@ type call struct {
 type letters struct {
 	now    clock.Time // when they were taken: no earlier than any packet among them
 	blocks []*block   // packets in the order in which they were delivered
+	sends  []*block   // packets for the datagram lane, likewise
 	calls  []call
 	pokes  []*Conn
 }
@@ -73,6 +74,7 @@ type letters struct {
 type mail struct {
 	engine *Engine
 	inbox  int           // most octets of one path
+	outbox int           // most octets for the datagram lane
 	wake   chan struct{} // with room for one
 
 	mu        sync.Mutex
@@ -80,6 +82,9 @@ type mail struct {
 	rung      bool // the loop has been woken for what is in
 	closed    bool // nothing is taken any more
 	overflows uint64
+
+	sending    int // octets for the datagram lane, with packetCost for each packet
+	outboxFull uint64
 }
 
 // ring wakes the loop unless it has been woken already. Preconditions: mu is held. The channel may be
@@ -110,11 +115,7 @@ func (m *mail) deliver(a *Attachment, pkts [][]byte) {
 			continue
 		}
 		a.queued += cost
-		if n := len(m.in.blocks); n == 0 || !m.in.blocks[n-1].add(a, now, p) {
-			b := m.engine.getBlock()
-			b.add(a, now, p)
-			m.in.blocks = append(m.in.blocks, b)
-		}
+		m.in.blocks = m.append(m.in.blocks, a, now, p)
 	}
 	if len(m.in.blocks) > 0 {
 		m.ring()
@@ -149,10 +150,14 @@ func (m *mail) take(done *letters) {
 	for _, b := range done.blocks {
 		m.engine.putBlock(b)
 	}
+	for _, b := range done.sends {
+		m.engine.putBlock(b)
+	}
 	clear(done.blocks)
+	clear(done.sends)
 	clear(done.calls)
 	clear(done.pokes)
-	done.blocks, done.calls, done.pokes = done.blocks[:0], done.calls[:0], done.pokes[:0]
+	done.blocks, done.sends, done.calls, done.pokes = done.blocks[:0], done.sends[:0], done.calls[:0], done.pokes[:0]
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -163,6 +168,7 @@ func (m *mail) take(done *letters) {
 			b.packets[i].from.queued = 0
 		}
 	}
+	m.sending = 0
 	m.rung = false
 }
 

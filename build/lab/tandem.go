@@ -70,7 +70,10 @@ func (e *tandemEnd) prepare(k knobs) error {
 // path describes a link. What goes to an address of the second link takes the second link, as at
 // the other end; who joins announced addresses alone reaches nothing else over it.
 func (e *tandemEnd) path(link int, k knobs) engine.PathConfig {
-	cfg := engine.PathConfig{MTU: e.mtus[link], Backup: k.Backup && link == 1}
+	cfg := engine.PathConfig{MTU: e.mtus[link]}
+	if k.Backup && link == 1 {
+		cfg.Role = engine.Backup
+	}
 	bits := 24
 	if e.ipv6 {
 		cfg.Local6, bits = address(link, near, true), 64
@@ -124,7 +127,11 @@ func (e *tandemEnd) start(ctx context.Context, t talk, connect func() (*engine.C
 }
 
 func (e *tandemEnd) setBackup(link int, backup bool) error {
-	e.attached[link].Load().SetBackup(backup)
+	role := engine.Primary
+	if backup {
+		role = engine.Backup
+	}
+	e.attached[link].Load().SetRole(role)
 	return nil
 }
 

@@ -246,3 +246,13 @@ func (c *Control) answer(p *lanePath, seq uint32) {
 		p.acks = append(p.acks, seq)
 	}
 }
+
+// PeerPath returns what the peer said last about a path; ok is false if it said nothing.
+func (c *Control) PeerPath(id PathID) (s PathState, ok bool) {
+	for _, s := range c.peer.paths {
+		if s.ID == id {
+			return s, true
+		}
+	}
+	return s, false
+}

@@ -193,3 +193,13 @@ func (p *lanePath) deadline() clock.Time {
 func (p *lanePath) clear() {
 	p.pings, p.acks, p.pongs = p.pings[:0], p.acks[:0], p.pongs[:0]
 }
+
+// RTT returns the path's smoothed round trip, as far as the lane has measured it, 0 if it has not; and how
+// long after a PING an answer is late.
+func (c *Control) RTT(id PathID) (smooth, timeout time.Duration) {
+	p := c.path(id)
+	if p == nil {
+		return 0, timeoutInitial
+	}
+	return p.rttSmooth, p.timeout()
+}

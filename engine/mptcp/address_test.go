@@ -194,11 +194,11 @@ func TestPrioOfThePeer(t *testing.T) {
 
 func TestPrioOfOwn(t *testing.T) {
 	s := joined(t, Config{}, 2)
-	s.b.SetBackup(s.now, 1, true)
+	s.b.SetRole(s.now, 1, Backup)
 	s.want("1 . 1 ack 1 <dss ack4 1, prio backup>")
-	s.b.SetBackup(s.now, 1, true)
+	s.b.SetRole(s.now, 1, Backup)
 	s.want()
-	s.b.SetBackup(s.now, 1, false)
+	s.b.SetRole(s.now, 1, Primary)
 	s.want("1 . 1 ack 1 <dss ack4 1, prio>")
 }
 

@@ -14,30 +14,32 @@ import (
 // Bond is the set of paths between this host and its peer (or, unless Paired, all its peers), and
 // every connection over them.
 type Bond struct {
-	cfg      Config
-	paths    []*bondPath // in order of their numbers
-	flows    map[flowKey]*subflow
-	tokens   map[uint32]*Conn
-	offers   offers
-	ports    map[uint16]bool // Listen
-	conns    int             // not over yet
-	windows  budget          // octets that peers may send
-	rooms    budget          // octets that applications may write
-	lastPort uint16
-	pool     pool
-	timers   timers
-	ready    queue      // has something to transmit, as far as is known
-	blocked  queue      // Paired: waits for room on a path
-	misses   int        // blocked connections that tried in vain since something happened
-	wakeAt   clock.Time // when pacing lets a blocked connection go on
-	changed  queue      // waits for Next
-	strays   strays
-	lane     *lane                      // Paired
-	asked    map[datagram.OfferID]*Conn // Paired: dialled and not answered
-	counters Counters
-	seg      wire.Segment // the packet in hand
-	scratch  [2048]byte   // for checksums
-	current  *Conn        // whose invariants are at stake
+	cfg       Config
+	paths     []*bondPath // in order of their numbers
+	flows     map[flowKey]*subflow
+	tokens    map[uint32]*Conn
+	offers    offers
+	ports     map[uint16]bool // Listen
+	conns     int             // not over yet
+	windows   budget          // octets that peers may send
+	rooms     budget          // octets that applications may write
+	lastPort  uint16
+	pool      pool
+	timers    timers
+	ready     queue      // has something to transmit, as far as is known
+	blocked   queue      // Paired: waits for room on a path
+	misses    int        // blocked connections that tried in vain since something happened
+	wakeAt    clock.Time // when pacing lets a blocked connection go on
+	changed   queue      // waits for Next
+	strays    strays
+	lane      *lane                      // Paired
+	datagrams *datagrams                 // Paired
+	events    []Event                    // wait for NextEvent
+	asked     map[datagram.OfferID]*Conn // Paired: dialled and not answered
+	counters  Counters
+	seg       wire.Segment // the packet in hand
+	scratch   [2048]byte   // for checksums
+	current   *Conn        // whose invariants are at stake
 }
 
 // bondPath is a path as a bond keeps it.
@@ -46,10 +48,12 @@ type bondPath struct {
 	cfg   PathConfig
 	state *path.Path // Paired: shared by all subflows
 
-	early      int        // octets in SYNs that nobody has answered yet
-	peerBackup bool       // the peer wants it spared
-	pingAt     clock.Time // when it is next asked for a sign of life
-	pings      int        // since it fell silent
+	early    int  // octets in SYNs that nobody has answered yet
+	peerRole Role // what the peer wants it used for
+	peerOff  bool // the peer does not use it
+	gone     bool // detached
+	liveness
+	outgoing
 }
 
 // local returns the path's address of the family of remote; it is not valid if there is none.
@@ -98,6 +102,7 @@ func NewBond(cfg Config) *Bond {
 	b.ready.id, b.blocked.id, b.changed.id = inReady, inBlocked, inChanged
 	if cfg.Paired {
 		b.lane = b.newLane()
+		b.datagrams = newDatagrams(cfg.Datagrams)
 		b.asked = make(map[datagram.OfferID]*Conn)
 	}
 	b.lastPort = uint16(b.random32())
@@ -123,7 +128,7 @@ func (b *Bond) Attach(now clock.Time, id PathID, cfg PathConfig) {
 		cfg.MTU = 1500
 	}
 	b.Detach(now, id)
-	p := &bondPath{id: id, cfg: cfg, pingAt: clock.Never}
+	p := &bondPath{id: id, cfg: cfg, liveness: liveness{pingAt: clock.Never, since: now}, outgoing: outgoing{credit: creditMost}}
 	if b.cfg.Paired {
 		p.state = path.New(b.control(cfg.MTU), cfg.MTU)
 	}
@@ -133,6 +138,7 @@ func (b *Bond) Attach(now clock.Time, id PathID, cfg PathConfig) {
 	}
 	b.paths = append(b.paths[:i], append([]*bondPath{p}, b.paths[i:]...)...)
 	b.lane.attach(now, p)
+	b.recall(p)
 	b.eachConn(func(c *Conn) {
 		c.meet(now, p)
 		b.touch(now, c)
@@ -162,30 +168,11 @@ func (b *Bond) Detach(now clock.Time, id PathID) {
 		}
 	}
 	b.paths = kept
+	p.gone = true
 	b.lane.detach(now, p)
+	b.reroute(now, p)
 	b.eachConn(func(c *Conn) {
 		c.lose(now, p)
-		b.touch(now, c)
-	})
-}
-
-// SetBackup changes the role of a path: MP_PRIO on each of its subflows.
-func (b *Bond) SetBackup(now clock.Time, id PathID, backup bool) {
-	p := b.path(id)
-	if p == nil || p.cfg.Backup == backup {
-		return
-	}
-	p.cfg.Backup = backup
-	if b.lane != nil {
-		// One message for all subflows (D9).
-		b.lane.tellPath(now, p)
-	}
-	b.eachConn(func(c *Conn) {
-		for _, f := range c.subflows {
-			if f.path == p {
-				f.setBackup(backup)
-			}
-		}
 		b.touch(now, c)
 	})
 }

@@ -64,8 +64,11 @@ func (b *Bond) pathsFor(target netip.Addr, ids []PathID) []*bondPath {
 
 // before reports whether p is to be preferred to q for a new connection.
 func (p *bondPath) before(q *bondPath) bool {
-	if p.cfg.Backup != q.cfg.Backup {
-		return q.cfg.Backup
+	if p.peerOff != q.peerOff {
+		return q.peerOff
+	}
+	if p.role() != q.role() {
+		return p.role() < q.role()
 	}
 	if p.state == nil {
 		return false

@@ -33,13 +33,15 @@ type SubflowInfo struct {
 // PathInfo is a picture of a path.
 type PathInfo struct {
 	ID       PathID
-	Backup   bool
+	Role     Role
 	RTT      time.Duration
 	Window   int // octets
 	Inflight int // octets
 	Rate     int // octets a second
 	MTU      int
-	Suspect  bool // silent although something is outstanding
+	Loss     float64 // share of octets, since the path began
+	Suspect  bool    // silent although something is outstanding, or it was asked for a sign of life
+	PeerOff  bool    // the peer does not use it
 }
 
 // Counters count what was dropped or refused, by reason.
@@ -51,6 +53,7 @@ type Counters struct {
 	Fallbacks, Resets                                                                        uint64
 	LimitConnections, LimitSubflows, LimitHalfOpen, LimitOffers, LimitBuffer, LimitAddresses uint64
 	Broken                                                                                   uint64 // connections reset because an invariant did not hold
+	Datagrams                                                                                DatagramCounters
 }
 
 // phaseNames are for Info.
@@ -89,11 +92,14 @@ func (c *Conn) Info(now clock.Time) Info {
 func (b *Bond) Paths(now clock.Time) []PathInfo {
 	var all []PathInfo
 	for _, p := range b.paths {
-		i := PathInfo{ID: p.id, Backup: p.cfg.Backup, MTU: p.cfg.MTU}
+		i := PathInfo{ID: p.id, Role: p.cfg.Role, PeerOff: p.peerOff, MTU: p.cfg.MTU}
 		if s := p.state; s != nil {
 			i.RTT, _, _ = s.RTT()
 			i.Window, i.Inflight, i.Rate, i.MTU = s.Window(), s.Inflight(), s.Rate(), s.MTU()
-			i.Suspect = s.Suspect(now)
+			i.Suspect = p.silent || s.Suspect(now)
+			if delivered, lost := s.Totals(); lost > 0 {
+				i.Loss = float64(lost) / float64(delivered+lost)
+			}
 		}
 		all = append(all, i)
 	}

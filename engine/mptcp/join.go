@@ -95,7 +95,7 @@ func (c *Conn) learnAddress(now clock.Time, a peerAddress) {
 
 // joinOver opens a subflow over p to remote unless there is one over that path, or to that address.
 func (c *Conn) joinOver(now clock.Time, p *bondPath, remote netip.AddrPort, id uint8) {
-	if !c.mayJoin() || !p.reaches(remote.Addr()) {
+	if !c.mayJoin() || !p.reaches(remote.Addr()) || p.peerOff {
 		return
 	}
 	half, live := 0, 0

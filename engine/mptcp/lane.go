@@ -3,7 +3,6 @@ package mptcp
 import (
 	"encoding/binary"
 	"net/netip"
-	"time"
 
 	"tandem/engine/clock"
 	"tandem/engine/datagram"
@@ -18,12 +17,6 @@ type lane struct {
 	pkt     wire.Datagram
 	buf     [1200]byte
 }
-
-// pingEvery is how often a silent path that has octets outstanding is asked for a sign of life.
-const (
-	pingEvery    = 100 * time.Millisecond
-	pingEveryMax = 5 * time.Second
-)
 
 func (b *Bond) newLane() *lane {
 	var epoch [8]byte
@@ -55,27 +48,29 @@ func (l *lane) attach(now clock.Time, p *bondPath) {
 		return
 	}
 	l.control.Attach(now, datagram.PathID(p.id))
-	l.tellPath(now, p)
+	l.tellPath(now, p, datagram.Up)
 }
 
 func (l *lane) detach(now clock.Time, p *bondPath) {
-	if l != nil {
-		l.control.Detach(now, datagram.PathID(p.id))
+	if _, _, ok := p.peer(); l == nil || !ok {
+		return
 	}
+	l.control.Detach(now, datagram.PathID(p.id))
+	l.tellPath(now, p, datagram.Off)
 }
 
-// tellPath tells the peer what p is to be used for.
-func (l *lane) tellPath(now clock.Time, p *bondPath) {
-	s := datagram.PathState{ID: datagram.PathID(p.id)}
-	if p.cfg.Backup {
-		s.Role = datagram.Backup
-	}
-	l.control.SetPath(now, s)
+// tellPath tells the peer whether p is used, and what for.
+func (l *lane) tellPath(now clock.Time, p *bondPath, state datagram.State) {
+	l.control.SetPath(now, datagram.PathState{ID: datagram.PathID(p.id), State: state, Role: p.cfg.Role})
 }
 
 // receive takes a packet that is none of TCP, and reports whether it was for the lane.
 func (l *lane) receive(now clock.Time, p *bondPath, pkt []byte) bool {
-	if l == nil || l.pkt.Parse(pkt) != nil || l.pkt.Target.Port() != datagram.Port {
+	if l == nil || l.pkt.Parse(pkt) != nil || l.pkt.Target.Port() != datagram.Port || l.pkt.Source.Port() != datagram.Port {
+		return false
+	}
+	local, remote, _ := p.peer()
+	if l.pkt.Target.Addr() != local || l.pkt.Source.Addr() != remote {
 		return false
 	}
 	return l.control.Receive(now, datagram.PathID(p.id), l.pkt.Payload) == nil
@@ -127,10 +122,12 @@ func (b *Bond) hear(now clock.Time) {
 		case datagram.PeerHello:
 			if e.Changed {
 				b.forgotten(now)
+				b.forgetPeer()
 			}
+			b.report(Event{Kind: HelloHeard, Path: PathID(e.Path), Changed: e.Changed})
 		case datagram.PeerPath:
 			if q := b.path(PathID(e.State.ID)); q != nil {
-				q.peerBackup = e.State.Role == datagram.Backup
+				b.learnPath(now, q, e.State)
 			}
 		case datagram.PeerHeld:
 			b.held(now, p, e)
@@ -141,6 +138,7 @@ func (b *Bond) hear(now clock.Time) {
 			}
 		case datagram.PeerBye:
 			b.forgotten(now)
+			b.report(Event{Kind: ByeHeard, Path: PathID(e.Path), Bye: e.Bye})
 		case datagram.PathRTT:
 			if p != nil {
 				p.state.RTTSample(now, e.RTT)
@@ -164,6 +162,23 @@ func (b *Bond) forgotten(now clock.Time) {
 		c.finish(now, ErrReset)
 		c.sweep(now)
 	})
+}
+
+// forgetPeer forgets what the peer said about paths.
+func (b *Bond) forgetPeer() {
+	for _, p := range b.paths {
+		p.peerRole, p.peerOff = Primary, false
+	}
+}
+
+// recall learns what the peer said about a path before it was attached here.
+func (b *Bond) recall(p *bondPath) {
+	if b.lane == nil {
+		return
+	}
+	if s, ok := b.lane.control.PeerPath(datagram.PathID(p.id)); ok {
+		p.peerRole, p.peerOff = s.Role, s.State != datagram.Up || s.Role == datagram.Never
+	}
 }
 
 // held notes that the peer has an offer of ours and will answer it: its SYN needs no repeating, and
@@ -203,48 +218,9 @@ func (c *Conn) refusedBecause(now clock.Time, why wire.Reason) {
 	c.sweep(now)
 }
 
-// suspected begins to probe a path that is silent with octets outstanding.
-func (b *Bond) suspected(now clock.Time, p *bondPath) {
-	if b.lane != nil && p.pingAt == clock.Never {
-		p.pingAt, p.pings = now, 0
-	}
-}
-
-// probe asks silent paths for a sign of life.
-func (b *Bond) probe(now clock.Time) {
-	for _, p := range b.paths {
-		if p.pingAt > now || p.pingAt == clock.Never {
-			continue
-		}
-		if b.lane == nil || !b.lane.control.Ping(now, datagram.PathID(p.id), 0) {
-			p.pingAt = clock.Never
-			continue
-		}
-		p.pings++
-		p.pingAt = now.Add(min(pingEvery<<min(max(0, p.pings-20), 6), pingEveryMax))
-	}
-}
-
-// alive puts a path into use again that was silent.
-func (b *Bond) alive(now clock.Time, p *bondPath) {
-	p.state.Heard(now)
-	if p.pingAt == clock.Never {
-		return
-	}
-	p.pingAt = clock.Never
-	b.eachConn(func(c *Conn) {
-		for _, f := range c.subflows {
-			if f.path == p && f.suspect {
-				f.back(now)
-				b.touch(now, c)
-			}
-		}
-	})
-}
-
-// Bye tells the peer of a Paired bond that this end stops. Connections should have been ended before.
-func (b *Bond) Bye(now clock.Time) {
+// Bye tells the peer of a Paired bond that this end stops, and why. Connections should have been ended before.
+func (b *Bond) Bye(now clock.Time, why ByeReason) {
 	if b.lane != nil {
-		b.lane.control.Bye(now, datagram.Shutdown)
+		b.lane.control.Bye(now, why)
 	}
 }

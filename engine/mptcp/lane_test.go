@@ -153,7 +153,7 @@ func TestOfferIsHeldAndRefused(t *testing.T) {
 // Roles are told once for all subflows, instead of MP_PRIO on each.
 func TestRoleOverTheLane(t *testing.T) {
 	s := newLane(t, true, Config{}, 2)
-	s.b.SetBackup(s.now, 1, true)
+	s.b.SetRole(s.now, 1, Backup)
 	s.talk()
 	s.want()
 	if e := s.heard(datagram.PeerPath); e == nil || e.State.ID != 1 || e.State.Role != datagram.Backup {
@@ -161,7 +161,7 @@ func TestRoleOverTheLane(t *testing.T) {
 	}
 	s.peer.SetPath(s.now, datagram.PathState{ID: 0, Role: datagram.Backup})
 	s.talk()
-	if !s.b.path(0).peerBackup {
+	if s.b.path(0).peerRole != Backup {
 		t.Fatal("not taken")
 	}
 }
@@ -193,7 +193,7 @@ func TestByeOfThePeer(t *testing.T) {
 
 func TestBye(t *testing.T) {
 	s := newLane(t, true, Config{}, 1)
-	s.b.Bye(s.now)
+	s.b.Bye(s.now, ByeShutdown)
 	s.talk()
 	if e := s.heard(datagram.PeerBye); e == nil || e.Bye != datagram.Shutdown {
 		t.Fatalf("%+v", e)

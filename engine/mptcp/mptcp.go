@@ -31,7 +31,7 @@ type PathConfig struct {
 	Local4, Local6 netip.Addr
 	Peer4, Peer6   netip.Addr // Paired: where the other end hears the control lane
 	MTU            int        // of IP packets; 0 means 1500
-	Backup         bool
+	Role           Role
 	Reaches        []netip.Prefix // remote addresses that can be reached over it; nil: all
 }
 
@@ -60,6 +60,8 @@ type Config struct {
 	Announce      bool // announce the other paths' addresses with ADD_ADDR
 	JoinAnnounced bool // open subflows to addresses that the peer announces, also as the side that accepted
 	Passive       bool // do not open subflows over further paths by oneself
+
+	Datagrams DatagramConfig // Paired: packets that are none of TCP
 
 	Linger    time.Duration // how long a connection lives without a subflow; 0 means 60 s
 	Keepalive time.Duration // idle time before a subflow is probed; 0: never

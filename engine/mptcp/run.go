@@ -23,11 +23,11 @@ func (b *Bond) Receive(now clock.Time, id PathID, pkt []byte) {
 	seg := &b.seg
 	if err := seg.Parse(pkt); err != nil {
 		switch {
-		case err != wire.ErrNotTCP:
+		case err != wire.ErrNotTCP && err != wire.ErrFragment:
 			b.dropped(err)
 		case b.lane.receive(now, p, pkt):
 			b.hear(now)
-		case !b.tooBig(now, pkt):
+		case !b.tooBig(now, pkt) && !b.receiveDatagram(now, p, pkt):
 			b.dropped(err)
 		}
 		return
@@ -192,6 +192,9 @@ func (b *Bond) Transmit(now clock.Time, buf []byte) (id PathID, pkt []byte, ok b
 	if id, pkt, ok := b.lane.transmit(now, b, buf); ok {
 		return id, pkt, ok
 	}
+	if id, pkt, ok := b.transmitDatagram(now, buf, true); ok {
+		return id, pkt, ok
+	}
 	for {
 		c := b.ready.first
 		if c == nil || c == b.blocked.first {
@@ -205,6 +208,7 @@ func (b *Bond) Transmit(now clock.Time, buf []byte) (id PathID, pkt []byte, ok b
 		if pkt != nil {
 			b.misses = 0
 			b.rotate(c, len(pkt))
+			f.path.earn(len(pkt))
 			return f.path.id, pkt, true
 		}
 		b.ready.pop()
@@ -216,6 +220,9 @@ func (b *Bond) Transmit(now clock.Time, buf []byte) (id PathID, pkt []byte, ok b
 		if b.cfg.Paired && c.waiting() {
 			b.block(now, c)
 		}
+	}
+	if id, pkt, ok := b.transmitDatagram(now, buf, false); ok {
+		return id, pkt, ok
 	}
 	b.rest(now)
 	return 0, nil, false
@@ -235,6 +242,7 @@ func (b *Bond) rest(now clock.Time) {
 			b.wakeAt = min(b.wakeAt, resume(p.state, now))
 		}
 	}
+	b.wakeAt = min(b.wakeAt, b.wakeDatagrams(now))
 	if b.misses >= missesMax && b.blocked.size > missesMax {
 		b.wakeAt = min(b.wakeAt, now.Add(missPause))
 	}

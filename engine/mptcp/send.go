@@ -161,7 +161,7 @@ func (c *Conn) pick(now clock.Time, queued, window int, not *subflow) *subflow {
 
 // view describes the subflow to the scheduler.
 func (f *subflow) view(now clock.Time) schedule.View {
-	v := schedule.View{Usable: f.canCarry(), Backup: f.isBackup()}
+	v := schedule.View{Usable: f.canCarry(), Backup: f.isBackup(), Secondary: f.path.role() == Secondary}
 	if !v.Usable {
 		return v
 	}

@@ -61,7 +61,7 @@ type subflow struct {
 // newSubflow returns a subflow of c over p; the caller opens its TCP.
 func (c *Conn) newSubflow(p *bondPath, local, remote netip.AddrPort) *subflow {
 	f := &subflow{c: c, path: p, state: p.state, retryAt: clock.Never, checkAt: clock.Never}
-	f.backup = p.cfg.Backup
+	f.backup = p.cfg.Role == Backup
 	f.key = keyOf(local, remote)
 	if f.state == nil {
 		f.cc = c.control(p.cfg.MTU)
@@ -107,7 +107,7 @@ func (c *Conn) add(f *subflow) {
 }
 
 // canCarry reports whether the subflow may be given octets at all.
-func (f *subflow) canCarry() bool { return f.ready && !f.suspect && f.tcp.CanSend() }
+func (f *subflow) canCarry() bool { return f.ready && !f.suspect && !f.path.peerOff && f.tcp.CanSend() }
 
 // back puts the subflow into use again.
 func (f *subflow) back(now clock.Time) {
@@ -116,7 +116,7 @@ func (f *subflow) back(now clock.Time) {
 }
 
 // isBackup reports whether either side wants the subflow spared (RFC 8684 3.3.8).
-func (f *subflow) isBackup() bool { return f.backup || f.peerBackup || f.path.peerBackup }
+func (f *subflow) isBackup() bool { return f.backup || f.peerBackup || f.path.peerRole == Backup }
 
 // live reports whether the subflow can still move octets in either direction.
 func (f *subflow) live() bool {
@@ -162,10 +162,8 @@ func (f *subflow) advance(now clock.Time) {
 		f.reset(now, wire.Unspecified, true)
 	}
 	if !f.suspect && len(f.c.subflows) > 1 && f.tcp.Outstanding() > 0 && f.state.SuspectAt() <= now {
-		f.suspect = true
 		f.c.b.suspected(now, f.path)
-		f.c.trace.add(now, evSuspect, f.path.id, uint64(f.tcp.Outstanding()))
-		f.c.reinjectAll(f)
+		f.doubt(now)
 	}
 }
 

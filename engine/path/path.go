@@ -27,6 +27,7 @@ type Stamp struct {
 type Path struct {
 	control  Control
 	inflight int
+	rides    *rides // nil: never any
 	rtt      rtt
 	pacer    pacer
 	rate     rate
@@ -58,7 +59,7 @@ func (p *Path) Sent(now clock.Time, n int) Stamp {
 	p.inflight += n
 	limited := p.rate.appLimited > 0
 	p.pacer.spend(now, n, p.control.Pace(), p.mtu.size)
-	p.control.OnSent(now, n, p.inflight, limited)
+	p.control.OnSent(now, n, p.Inflight(), limited)
 	return Stamp{
 		SentAt:      now,
 		deliveredAt: p.rate.deliveredAt,
@@ -67,7 +68,7 @@ func (p *Path) Sent(now clock.Time, n int) Stamp {
 		lost:        p.rate.lost,
 		arrived:     p.rate.arrived(),
 		passedAt:    p.rate.passedAt,
-		inflight:    int32(min(p.inflight, 1<<31-1)),
+		inflight:    int32(min(p.Inflight(), 1<<31-1)),
 		appLimited:  limited,
 	}
 }
@@ -135,7 +136,7 @@ func (p *Path) takeOut(n int) { p.inflight = max(0, p.inflight-n) }
 // Starved tells that there was nothing to send. If the window had room, rate samples of what is in
 // flight now say nothing about the path's capacity.
 func (p *Path) Starved() {
-	if p.inflight < p.Window() {
+	if p.Inflight() < p.Window() {
 		p.rate.appLimited = max(1, p.rate.delivered+int64(p.inflight))
 	}
 }
@@ -143,7 +144,8 @@ func (p *Path) Starved() {
 // Room returns how many octets may leave now, by window and by pacing; 0 or less means none. What
 // is left of window and pacing is rounded up to one packet, so that no packet is cut for them.
 func (p *Path) Room(now clock.Time) int {
-	room := p.Window() - p.inflight
+	p.expire(now)
+	room := p.Window() - p.Inflight()
 	if room <= 0 {
 		return 0
 	}
@@ -174,7 +176,7 @@ func (p *Path) RTTSample(now clock.Time, rtt time.Duration) { p.rtt.sample(now, 
 func (p *Path) RTO() time.Duration { return p.rtt.rto() }
 
 // Inflight returns the octets in flight.
-func (p *Path) Inflight() int { return p.inflight }
+func (p *Path) Inflight() int { return p.inflight + p.riding() }
 
 // Window returns the congestion window in octets. With nothing in flight it takes a packet whatever
 // the controller says: no acknowledgement would ever raise it.

@@ -19,7 +19,7 @@ type report struct {
 
 func (p *Path) begin() {
 	if !p.report.open {
-		p.report = report{open: true, prior: p.inflight, markedAt: before}
+		p.report = report{open: true, prior: p.Inflight(), markedAt: before}
 		p.report.newestAcked.SentAt, p.report.newestLost.SentAt = before, before
 	}
 }
@@ -31,6 +31,7 @@ func (p *Path) Done(now clock.Time) {
 		return
 	}
 	r.open = false
+	p.landed(now, r.newestAcked.SentAt)
 	if r.acked > 0 && r.rtt > 0 {
 		p.rtt.sample(now, r.rtt)
 	}
@@ -69,7 +70,7 @@ func (p *Path) sample(now clock.Time, st Stamp) Sample {
 		RTTSmooth:      p.rtt.smooth,
 		Acked:          p.report.acked,
 		Lost:           p.report.lost,
-		Inflight:       p.inflight,
+		Inflight:       p.Inflight(),
 		Prior:          p.report.prior,
 		Sent:           int(st.inflight),
 		Delivered:      p.rate.delivered,

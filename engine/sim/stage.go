@@ -64,7 +64,7 @@ func NewStage(c *Scenario) *Stage {
 		if r.Toggles != 0 {
 			w.At(r.Toggles, func(now clock.Time) {
 				r.Backup = !r.Backup
-				s.Client.bond.SetBackup(now, mptcp.PathID(i), r.Backup)
+				s.Client.bond.SetRole(now, mptcp.PathID(i), r.role())
 				s.Client.host.Wake()
 			})
 		}
@@ -108,10 +108,18 @@ func (s *Stage) lay(i int) {
 	}
 }
 
+// role is what the client uses the path for.
+func (r *Route) role() mptcp.Role {
+	if r.Backup {
+		return mptcp.Backup
+	}
+	return mptcp.Primary
+}
+
 // attachment is what the client's bond is told of a path after it moved so often.
 func (s *Stage) attachment(i, moves int) mptcp.PathConfig {
 	c, r, p := s.Scenario, &s.Scenario.Routes[i], s.Paths[i]
-	cfg := mptcp.PathConfig{Backup: r.Backup}
+	cfg := mptcp.PathConfig{Role: r.role()}
 	if c.Paired {
 		cfg.Peer4, cfg.Peer6 = serverAddr(i, false), serverAddr(i, true)
 	}
