@@ -148,9 +148,11 @@ func (c *Conn) Write(p []byte) (int, error) {
 		piece := p[taken:min(len(p), taken+pieceMax)]
 		n, err := c.machine.Write(piece)
 		taken += n
-		// Also when nothing was taken: the machine learns that somebody waits for room, and finds
-		// what room there is by then, even if it came between the look and this letter.
-		c.poke()
+		if n > 0 {
+			c.poke()
+		}
+		// Room that comes between the look and the wait is not missed: the machine's Write has noted
+		// that somebody waits before it looked a second time, and who makes room looks at the note after.
 		if err == nil && n < len(piece) {
 			err = c.out.wait()
 		}

@@ -15,7 +15,8 @@
 //	engine         │ Bond  Offer     Conn  half │       blocking, deadlines, closing
 //	               │ mail ──► loop ──► batches  │       one goroutine per bond
 //	               ├────────────────────────────┤
-//	engine/mptcp   │ connections, mappings      │ ◄── engine/schedule: which path next
+//	engine/mptcp   │ connections, mappings,     │ ◄── engine/schedule: which path next
+//	               │ datagrams                  │ ◄── engine/datagram: control lane, fragments
 //	engine/tcp     │ subflows                   │ ◄── engine/path: how much, how fast
 //	engine/wire    │ segments                   │     machines: no goroutine, clock or lock
 //	               └──▲──────────────────────┬──┘
@@ -23,6 +24,16 @@
 //
 // Below the line everything is a machine: packets and instants go in, packets and one deadline come
 // out. engine/sim is the world in which the machines are tested, engine/clock what they call time.
+//
+// # Datagrams
+//
+// What is not TCP, UDP and ICMP first of all, goes over the datagram lane of a Paired bond as whole IP
+// packets: [Bond.SendPackets] takes them at one end, BondConfig.Packets gets them at the other. Each flow
+// keeps to the path on which it began, the one of the best role that was quickest then, until that path is
+// detached at either end or does not answer; so its packets keep their order. On its way a packet has the
+// path's address for the client's own, and an end takes no other from the path. The lane adds nothing to a
+// packet, repeats nothing and waits for nothing. It goes before connections, paced with them, and leaves them
+// a quarter of a path for which both compete.
 //
 // # Words
 //
@@ -32,6 +43,8 @@
 //   - connection: what the application sees: one MPTCP connection, a set of subflows
 //   - offer: a connection that somebody has asked for and nobody has answered
 //   - segment: a packet of TCP; packet: the whole IP packet
+//   - flow: datagrams with the same addresses, ports and protocol, or the same echo identifier
+//   - role: what a path is used for: primary, secondary, backup
 //   - turn: one round of a bond's loop, which happens at one instant
 //
 // # Goroutines
@@ -43,7 +56,8 @@
 //
 // # Where the RFCs live
 //
-//	RFC 791, 8200              IPv4 and IPv6 headers                        wire
+//	RFC 791, 8200              IPv4 and IPv6 headers; fragments             wire, datagram
+//	RFC 1624, 5722             mended checksums; fragments that overlap     wire, datagram
 //	RFC 9293, 5961, 1337       TCP, its defence against blind attack        tcp
 //	RFC 6298, 8985, 5682, 3522 RTO; RACK and TLP; F-RTO; Eifel              tcp
 //	RFC 2018, 2883, 6675       SACK and D-SACK                              tcp
@@ -69,7 +83,7 @@
 //
 // # What is not supported
 //
-// Version 0 of Multipath TCP (RFC 6824). Urgent data (RFC 9293 3.8.5), which is read in line. IP
-// fragments; packets that are not TCP are dropped and counted. Waiting for delivery when a bond
-// closes: it resets what is left, and says so once.
+// Version 0 of Multipath TCP (RFC 6824). Urgent data (RFC 9293 3.8.5), which is read in line. Fragments
+// of TCP; packets that are not TCP unless the bond is Paired: they are dropped and counted. Waiting for
+// delivery when a bond closes: it resets what is left, and says so once.
 package engine

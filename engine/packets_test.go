@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tandem/engine/clock"
 	"tandem/engine/wire"
 )
 
@@ -99,6 +100,87 @@ func TestPacketsThereAndBack(t *testing.T) {
 		}
 		if n := w.client.Counters().Datagrams; n.Sent != 2 || n.Received != 1 {
 			t.Errorf("%+v", n)
+		}
+	})
+}
+
+// A path that was detached at one end is left at the other as soon as word comes; who asks is told.
+func TestDetachIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _, hub := newPost(t, 5*time.Millisecond, 15*time.Millisecond)
+		defer w.close()
+		time.Sleep(100 * time.Millisecond)
+		from := netip.AddrPortFrom(host4, 4000)
+		w.here[0].Detach()
+		time.Sleep(20 * time.Millisecond)
+		if paths := w.hub.Paths(); !paths[0].PeerOff || paths[1].PeerOff {
+			t.Errorf("%+v", paths)
+		}
+		w.client.SendPackets([][]byte{udp(from, far, "who")})
+		time.Sleep(20 * time.Millisecond)
+		if got := hub.got(t, from, far); len(got) != 1 {
+			t.Errorf("%q came", got)
+		}
+		w.here[1].SetRole(Secondary)
+		if paths := w.client.Paths(); paths[0].Role != Secondary || paths[0].RTT < 30*time.Millisecond {
+			t.Errorf("%+v", paths)
+		}
+	})
+}
+
+func TestEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, client, hub := newPost(t, 5*time.Millisecond, 15*time.Millisecond)
+		defer w.close()
+		time.Sleep(100 * time.Millisecond)
+		if all := client.heard(HelloHeard); len(all) != 1 || all[0].Changed {
+			t.Errorf("HELLO: %+v", all)
+		}
+		w.up[1].setDown(true)
+		w.client.Ping()
+		time.Sleep(time.Second)
+		if all := client.heard(PathAlive); len(all) != 1 || all[0].Path != 0 || all[0].RTT < 10*time.Millisecond || all[0].RTT > 11*time.Millisecond {
+			t.Errorf("alive: %+v", all)
+		}
+		if all := client.heard(PathSilent); len(all) != 1 || all[0].Path != 1 {
+			t.Errorf("silent: %+v", all)
+		}
+		w.hub.CloseWith(ByeRevoked)
+		time.Sleep(20 * time.Millisecond)
+		if all := client.heard(ByeHeard); len(all) != 1 || all[0].Bye != ByeRevoked {
+			t.Errorf("BYE: %+v", all)
+		}
+		w.client.SendPackets([][]byte{udp(netip.AddrPortFrom(host4, 1), far, "x")})
+		w.hub.SendPackets([][]byte{udp(far, netip.AddrPortFrom(host4, 1), "x")})
+		if len(hub.heard(ByeHeard)) != 0 {
+			t.Error("nobody said BYE to the hub")
+		}
+	})
+}
+
+// What finds no room before the loop, and what nobody takes behind it, is counted.
+func TestPacketsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near := BondConfig{}
+		near.Datagrams = DatagramConfig{Near: true, Host4: host4, Queue: 10 * (packetCost + 128)}
+		far4 := BondConfig{}
+		far4.Datagrams = DatagramConfig{Host4: host4}
+		w := newCableOf(t, near, far4, time.Millisecond)
+		defer w.close()
+		time.Sleep(10 * time.Millisecond)
+		gate := make(chan struct{})
+		w.client.post(func(clock.Time) { <-gate })
+		synctest.Wait()
+		for range 13 {
+			w.client.SendPackets([][]byte{udp(netip.AddrPortFrom(host4, 1), far, string(make([]byte, 100)))})
+		}
+		close(gate)
+		time.Sleep(10 * time.Millisecond)
+		if n := w.client.Counters(); n.Outbox != 3 || n.Datagrams.Sent != 10 {
+			t.Errorf("%d found no room, %+v", n.Outbox, n.Datagrams)
+		}
+		if n := w.hub.Counters(); n.Packets != 10 {
+			t.Errorf("nobody took %d", n.Packets)
 		}
 	})
 }

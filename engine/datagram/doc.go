@@ -2,6 +2,10 @@
 // datagrams between the two ends of a bond, inside the carriers, over any of its paths. It promises
 // neither order nor arrival; what needs more than that, the lane adds itself.
 //
+// The datagram lane is other people's packets, as they are: which path they take and when is the bond's to
+// say (engine/mptcp), and what it needs for it stands here: Queue, in which they wait, and Reassembler, which
+// makes whole what had to be cut.
+//
 // Control is the control lane: what both ends tell each other about themselves, their paths and the
 // offers between them. It is a machine without I/O. Its owner, a bond, drives it so:
 //
@@ -41,6 +45,7 @@
 //	2 ACK      Seq(4) …
 //	3 PING     ID(4) Clock(8) padding
 //	4 PONG     ID(4) Clock of the PING(8) Clock(8) Delay in µs(4) Length of the packet with the PING(2)
+//	           Octets of datagrams that came over the path before the PING(8)
 //	5 PATH     Seq(4) ID(1) State(1) Role(1) Zero(1) LimitUp(8) LimitDown(8) Price(4)
 //	6 HELD     Seq(4) Age in µs(4) Source port(2) Target port(2) Zero(1) Family, 4 or 6(1) Zero(2) Target(4 or 16)
 //	7 REFUSED  as HELD, with the Reason (RFC 8684 3.6) in place of the first zero

@@ -19,6 +19,8 @@ type Event struct {
 	Bye     ByeReason     // PeerBye
 	RTT     time.Duration // PathRTT: without what the peer took to answer
 	OneWay  time.Duration // PathRTT: delay towards the peer, plus what its clock is ahead: only differences between paths mean something
+	Sent    uint64        // PathRTT: octets of datagrams that had left on the path before the PING, see Control.Sent
+	Got     uint64        // PathRTT: octets of datagrams that had come to the peer before it; as Sent if it does not tell
 	Size    int           // PathMTU, PathTooBig: as given to Ping
 }
 

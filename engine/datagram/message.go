@@ -40,12 +40,13 @@ const (
 	messageLen = 4 // type, version, length
 	version    = 1 // in which all of these messages stand
 
-	helloLen = 4 + 4 + 4 + 3*4 + 8
-	pongLen  = 4 + 8 + 8 + 4 + 2
-	pingLen  = pongLen // never shorter than its answer
-	pathLen  = 4 + 4 + 8 + 8 + 4
-	offerLen = 4 + 4 + 2 + 2 + 4 // and an address
-	byeLen   = 4 + 1
+	helloLen  = 4 + 4 + 4 + 3*4 + 8
+	pongLeast = 4 + 8 + 8 + 4 + 2 // before it told what came beside it
+	pongLen   = pongLeast + 8
+	pingLen   = pongLen // never shorter than its answer
+	pathLen   = 4 + 4 + 8 + 8 + 4
+	offerLen  = 4 + 4 + 2 + 2 + 4 // and an address
+	byeLen    = 4 + 1
 
 	// PingMin is the length of the shortest packet with a PING.
 	PingMin = headerLen + messageLen + pingLen
@@ -186,7 +187,8 @@ func appendPong(b []byte, a answer, now clock.Time) []byte {
 	b = be.AppendUint64(b, a.clock)
 	b = be.AppendUint64(b, uint64(a.came))
 	b = be.AppendUint32(b, micros(now.Sub(a.came)))
-	return be.AppendUint16(b, a.size)
+	b = be.AppendUint16(b, a.size)
+	return be.AppendUint64(b, a.got)
 }
 
 // micros is d as messages carry it, in microseconds that end where 32 bits do.

@@ -23,6 +23,8 @@ type lanePath struct {
 	silent            bool // a PING was not answered
 	doubtful          bool // news were repeated, and nothing was heard in between
 
+	sent, got uint64 // octets of datagrams, as Sent and Got told
+
 	pings []pinged
 	acks  []uint32
 	pongs []answer
@@ -36,6 +38,7 @@ type pinged struct {
 	judged bool // reported as lost; an answer is welcome still
 	left   clock.Time
 	due    clock.Time
+	sent   uint64 // octets of datagrams that had left before
 }
 
 // answer is a PONG that waits to be sent.
@@ -44,6 +47,7 @@ type answer struct {
 	clock uint64
 	came  clock.Time
 	size  uint16
+	got   uint64 // octets of datagrams that had come before
 }
 
 // Ping asks for the path's round trip, or, with a size in octets of UDP payload, whether a packet so
@@ -75,7 +79,7 @@ func (p *lanePath) asked(sized bool) *pinged {
 }
 
 func (a *pinged) leave(now clock.Time, p *lanePath) {
-	a.away, a.left, a.due = true, now, now.Add(p.timeout())
+	a.away, a.left, a.due, a.sent = true, now, now.Add(p.timeout()), p.sent
 	if a.size > 0 {
 		a.due = now.Add(max(timeoutProbe, 2*p.timeout()))
 	}
@@ -129,14 +133,14 @@ func (c *Control) pinged(now clock.Time, p *lanePath, body []byte, size int) err
 	if len(p.pongs) >= pongsMax {
 		c.counters.Answers++
 	} else if c.open(p) {
-		p.pongs = append(p.pongs, answer{id: be.Uint32(body), clock: be.Uint64(body[4:]), came: now, size: uint16(size)})
+		p.pongs = append(p.pongs, answer{id: be.Uint32(body), clock: be.Uint64(body[4:]), came: now, size: uint16(size), got: p.got})
 	}
 	return nil
 }
 
 // ponged takes the answer to a PING.
 func (c *Control) ponged(now clock.Time, p *lanePath, body []byte) error {
-	if len(body) < pongLen {
+	if len(body) < pongLeast {
 		return ErrMalformed
 	}
 	id := be.Uint32(body)
@@ -152,7 +156,11 @@ func (c *Control) ponged(now clock.Time, p *lanePath, body []byte) error {
 	}
 	p.pings = slices.Delete(p.pings, i, i+1)
 	p.sample(rtt)
-	c.report(Event{Kind: PathRTT, Path: p.id, RTT: rtt, OneWay: there.Sub(a.left)})
+	e := Event{Kind: PathRTT, Path: p.id, RTT: rtt, OneWay: there.Sub(a.left), Sent: a.sent, Got: a.sent}
+	if len(body) >= pongLen {
+		e.Got = be.Uint64(body[pongLeast:])
+	}
+	c.report(e)
 	if a.size > 0 {
 		c.report(Event{Kind: PathMTU, Path: p.id, Size: a.size})
 	}
@@ -192,6 +200,20 @@ func (p *lanePath) deadline() clock.Time {
 // clear drops what waits to leave or to be answered.
 func (p *lanePath) clear() {
 	p.pings, p.acks, p.pongs = p.pings[:0], p.acks[:0], p.pongs[:0]
+}
+
+// Sent tells that n octets of datagrams left on a path beside the lane.
+func (c *Control) Sent(id PathID, n int) {
+	if p := c.path(id); p != nil {
+		p.sent += uint64(n)
+	}
+}
+
+// Got tells that n octets of datagrams came over a path beside the lane.
+func (c *Control) Got(id PathID, n int) {
+	if p := c.path(id); p != nil {
+		p.got += uint64(n)
+	}
 }
 
 // RTT returns the path's smoothed round trip, as far as the lane has measured it, 0 if it has not; and how

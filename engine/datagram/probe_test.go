@@ -190,7 +190,7 @@ func TestImpossibleClock(t *testing.T) {
 		b := openMessage(header{from: 0xb, to: 0xa}.append(nil), pong, pongLen)
 		b = be.AppendUint64(be.AppendUint32(b, c.pingID), uint64(left))
 		b = be.AppendUint64(b, there)
-		b = append(b, make([]byte, 6)...)
+		b = append(b, make([]byte, pongLen-20)...)
 		if err := c.Receive(w.now+ms, 1, b); !errors.Is(err, want) {
 			t.Errorf("clock %x: %v, want %v", there, err, want)
 		}

@@ -156,10 +156,7 @@ func (p *bondPath) rank() int {
 
 // delay is the round trip of a packet sent now, and what the queue in front of it takes.
 func (b *Bond) delay(now clock.Time, p *bondPath) time.Duration {
-	rtt, _, _ := p.state.RTT()
-	if rtt == 0 {
-		rtt, _ = b.lane.control.RTT(datagram.PathID(p.id))
-	}
+	rtt := b.rtt(p)
 	if rtt == 0 {
 		rtt = rttUnknown
 	}

@@ -26,15 +26,16 @@ type DatagramConfig struct {
 //	SendPacket ─► flow ─► path ─► queue of the path ─► Host becomes the path's address ─► Transmit
 //	Receive ─► source is the path's? ─► Host again ─► (hub: whole again) ─► NextPacket
 type datagrams struct {
-	cfg    DatagramConfig
-	flows  flowTable
-	queued int            // cost of what waits to leave, over all paths
-	in     datagram.Queue // waits for NextPacket
-	held   int            // its cost
-	parts  datagram.Reassembler
-	id     uint32 // of what is cut next
-	view   wire.Packet
-	buf    []byte // of a packet in the making
+	cfg     DatagramConfig
+	flows   flowTable
+	queued  int            // cost of what waits to leave, over all paths
+	in      datagram.Queue // waits for NextPacket
+	held    int            // its cost
+	parts   datagram.Reassembler
+	id      uint32     // of what is cut next
+	wokenAt clock.Time // when a connection that waited had its turn last
+	view    wire.Packet
+	buf     []byte // of a packet in the making
 }
 
 const (
@@ -207,6 +208,7 @@ func (b *Bond) receiveDatagram(now clock.Time, p *bondPath, pkt []byte) bool {
 		return true
 	}
 	n.Received++
+	b.lane.control.Got(datagram.PathID(p.id), len(pkt))
 	b.alive(now, p)
 	if v.Fragment && !d.cfg.Near {
 		before := d.parts.Lost()

@@ -1,6 +1,8 @@
 package mptcp
 
 import (
+	"time"
+
 	"tandem/engine/clock"
 	"tandem/engine/datagram"
 )
@@ -11,6 +13,10 @@ import (
 const (
 	shareOf    = 3        // octets of datagrams for one of connections
 	creditMost = 32 << 10 // octets that may go ahead before connections have their turn
+
+	// How many datagrams arrive is asked with a PING for so many octets, at most one in a round trip.
+	countEvery = 16 << 10
+	countPause = 20 * time.Millisecond
 )
 
 // outgoing is what waits on a path.
@@ -18,6 +24,10 @@ type outgoing struct {
 	out       datagram.Queue
 	outOctets int
 	credit    int // octets that datagrams may send before connections that wait
+
+	uncounted  int        // octets that left since the last PING that counts
+	countAt    clock.Time // when the next may leave
+	sent, come uint64     // as the last PONG told
 }
 
 // enqueue has a packet wait for its path. What finds no room displaces what has waited longest there.
@@ -70,10 +80,16 @@ func (b *Bond) transmitDatagram(now clock.Time, buf []byte, first bool) (PathID,
 
 // mayLeave reports whether the path takes a packet of the lane now.
 func (b *Bond) mayLeave(now clock.Time, p *bondPath, first bool) bool {
-	if b.blocked.size == 0 {
+	if !b.contended(now) {
 		return true
 	}
 	return (p.credit > 0 || !first) && p.state.MayRide(now)
+}
+
+// contended reports whether connections want more than the paths let leave: they wait, or have waited
+// until this instant.
+func (b *Bond) contended(now clock.Time) bool {
+	return b.blocked.size > 0 || b.datagrams.wokenAt == now
 }
 
 // leave puts the path's address into a packet and charges the path with it.
@@ -83,12 +99,34 @@ func (b *Bond) leave(now clock.Time, p *bondPath, pkt []byte) []byte {
 	client, _, _ := d.alias(p, four)
 	d.view.Readdress(pkt, d.host(four), client)
 	p.state.Ride(now, len(pkt))
-	if b.blocked.size > 0 {
+	b.lane.control.Sent(datagram.PathID(p.id), len(pkt))
+	if p.uncounted += len(pkt); b.contended(now) {
 		p.credit = max(p.credit-len(pkt), -creditMost)
+		b.count(now, p)
 	}
 	b.expect(now, p)
 	b.counters.Datagrams.Sent++
 	return pkt
+}
+
+// count asks how many of the datagrams sent so far have arrived.
+func (b *Bond) count(now clock.Time, p *bondPath) {
+	if p.uncounted >= countEvery && now >= p.countAt {
+		p.uncounted, p.countAt = 0, now.Add(max(countPause, b.rtt(p)))
+		b.lane.control.Ping(now, datagram.PathID(p.id), 0)
+	}
+}
+
+// counted learns it.
+func (b *Bond) counted(p *bondPath, e datagram.Event) {
+	sent, come := e.Sent-p.sent, e.Got-p.come
+	if e.Sent < p.sent || e.Got < p.come {
+		sent, come = 0, 0 // the count began anew
+	} else if sent < countEvery/2 {
+		return
+	}
+	p.sent, p.come = e.Sent, e.Got
+	p.state.Fared(int(min(sent, 1<<30)), int(min(come, 1<<30)))
 }
 
 // earn gives datagrams their share of what a connection sent.

@@ -102,6 +102,15 @@ func (b *Bond) expect(now clock.Time, p *bondPath) {
 	}
 }
 
+// rtt is the smoothed round trip of a path of a Paired bond, whoever measured it; 0: nobody.
+func (b *Bond) rtt(p *bondPath) time.Duration {
+	if rtt, _, _ := p.state.RTT(); rtt > 0 {
+		return rtt
+	}
+	rtt, _ := b.lane.control.RTT(datagram.PathID(p.id))
+	return rtt
+}
+
 // patience is how long an answer over the path may take.
 func (b *Bond) patience(p *bondPath) time.Duration {
 	if rtt, _, _ := p.state.RTT(); rtt > 0 {
@@ -156,8 +165,7 @@ func (b *Bond) alive(now clock.Time, p *bondPath) {
 	}
 	p.pingAt, p.pings = clock.Never, 0
 	if p.silent || p.asked {
-		rtt, _, _ := p.state.RTT()
-		b.report(Event{Kind: PathAlive, Path: p.id, RTT: rtt})
+		b.report(Event{Kind: PathAlive, Path: p.id, RTT: b.rtt(p)})
 	}
 	if p.silent {
 		p.silent, p.since = false, now

@@ -94,7 +94,7 @@ func (b *Bond) Paths(now clock.Time) []PathInfo {
 	for _, p := range b.paths {
 		i := PathInfo{ID: p.id, Role: p.cfg.Role, PeerOff: p.peerOff, MTU: p.cfg.MTU}
 		if s := p.state; s != nil {
-			i.RTT, _, _ = s.RTT()
+			i.RTT = b.rtt(p)
 			i.Window, i.Inflight, i.Rate, i.MTU = s.Window(), s.Inflight(), s.Rate(), s.MTU()
 			i.Suspect = p.silent || s.Suspect(now)
 			if delivered, lost := s.Totals(); lost > 0 {

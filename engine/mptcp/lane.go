@@ -142,6 +142,7 @@ func (b *Bond) hear(now clock.Time) {
 		case datagram.PathRTT:
 			if p != nil {
 				p.state.RTTSample(now, e.RTT)
+				b.counted(p, e)
 				b.alive(now, p)
 			}
 		case datagram.PathAlive:

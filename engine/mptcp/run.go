@@ -168,6 +168,7 @@ func (b *Bond) wake(now clock.Time, ready *Conn) *Conn {
 		return ready
 	}
 	b.misses++
+	b.datagrams.wokenAt = now
 	b.ready.push(b.blocked.pop())
 	return b.ready.first
 }

@@ -9,10 +9,11 @@ import (
 // rides are packets of which no acknowledgement tells: datagrams. They share the path with those that are
 // recorded, and so does their account: they are paced, count as in flight until an acknowledgement of
 // something that left later shows that the link is past them, or for as long as that may take, and are
-// then part of what the path delivered. What of them is lost nobody learns.
+// then part of what the path delivered: as far as such packets have arrived of late, which Fared tells.
 type rides struct {
-	list   []ride // oldest first
-	octets int
+	list          []ride // oldest first
+	octets        int
+	sent, arrived int // of those that were counted last; 0: none were
 }
 
 // A ride is octets that left at about the same time.
@@ -45,6 +46,13 @@ func (p *Path) Ride(now clock.Time, n int) {
 	p.pacer.next = min(p.pacer.next, now.Add(rideDebt))
 }
 
+// Fared records that of so many octets that left so many arrived.
+func (p *Path) Fared(sent, arrived int) {
+	if p.rides != nil && sent > 0 {
+		p.rides.sent, p.rides.arrived = sent, min(max(arrived, 0), sent)
+	}
+}
+
 // MayRide reports whether pacing lets a packet leave, whatever the window says: see NextSend.
 func (p *Path) MayRide(now clock.Time) bool {
 	return p.pacer.room(now, p.control.Pace(), p.mtu.size) > 0
@@ -71,7 +79,11 @@ func (p *Path) landed(now, sentAt clock.Time) {
 	if p.rides == nil || p.rides.octets == 0 {
 		return
 	}
-	if n := p.rides.take(sentAt); n > 0 {
+	n := p.rides.take(sentAt)
+	if r := p.rides; r.sent > 0 {
+		n = int(int64(n) * int64(r.arrived) / int64(r.sent))
+	}
+	if n > 0 {
 		p.report.acked += n
 		p.rate.ack(now, n)
 	}

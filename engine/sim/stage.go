@@ -46,6 +46,8 @@ func NewStage(c *Scenario) *Stage {
 	w.Tap(NewJudge())
 	client, server := c.Client, c.Server
 	client.Strict, server.Strict = true, true
+	client.Datagrams = mptcp.DatagramConfig{Near: true, Host4: chatHost}
+	server.Datagrams = mptcp.DatagramConfig{Host4: chatHost}
 	client.Entropy, server.Entropy = Entropy(c.Seed<<1, c.NearWrap), Entropy(c.Seed<<1|1, c.NearWrap)
 	s.Client, s.Server = newEnd(w, "client", client), newEnd(w, "server", server)
 	s.Server.Strict = c.Paired
@@ -75,6 +77,9 @@ func NewStage(c *Scenario) *Stage {
 	for _, p := range c.Plans {
 		s.Client.Dial(p)
 		s.Server.Answer(p)
+	}
+	if c.Paired {
+		newChats(s.Client, s.Server, Chat{Flows: 3, Every: 30 * time.Millisecond, Size: 900, Until: c.Heals.Add(chatAfter)})
 	}
 	return s
 }

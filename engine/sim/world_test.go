@@ -21,8 +21,9 @@ type pair struct {
 func newPair(seed uint64, up, down []Conditions) *pair {
 	w := NewWorld(seed)
 	p := &pair{World: w}
-	p.clientBond = mptcp.NewBond(mptcp.Config{Entropy: Entropy(seed, false), Paired: true, Strict: true})
-	p.serverBond = mptcp.NewBond(mptcp.Config{Entropy: Entropy(seed+1, false), Paired: true, Strict: true})
+	near, far := mptcp.DatagramConfig{Near: true, Host4: chatHost}, mptcp.DatagramConfig{Host4: chatHost}
+	p.clientBond = mptcp.NewBond(mptcp.Config{Entropy: Entropy(seed, false), Paired: true, Strict: true, Datagrams: near})
+	p.serverBond = mptcp.NewBond(mptcp.Config{Entropy: Entropy(seed+1, false), Paired: true, Strict: true, Datagrams: far})
 	p.client, p.server = w.NewHost("client", p.clientBond), w.NewHost("hub", p.serverBond)
 	for i := range up {
 		id := mptcp.PathID(i)

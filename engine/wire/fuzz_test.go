@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"reflect"
 	"testing"
 )
@@ -89,6 +90,67 @@ func FuzzICMP(f *testing.F) {
 		}
 		if m.Kind != TooBig && m.MTU != 0 || m.Protocol != TCP && (m.Protocol != UDP || m.Seq != 0) {
 			t.Fatalf("%+v", m)
+		}
+	})
+}
+
+func FuzzDatagram(f *testing.F) {
+	f.Fuzz(func(t *testing.T, pkt []byte) {
+		var first, second Datagram
+		if err := first.Parse(mend(pkt)); err != nil {
+			if !reflect.DeepEqual(first, Datagram{}) {
+				t.Fatalf("%v, but something is left of %+v", err, first)
+			}
+			return
+		}
+		first.TTL = max(first.TTL, 1) // a zero asks Append for 64
+		again := first.Append(nil)
+		if err := second.Parse(again); err != nil || !reflect.DeepEqual(second, first) {
+			t.Fatalf("%v\nfirst  %+v\nsecond %+v", err, first, second)
+		}
+	})
+}
+
+// Whatever a packet is, it can be given another address and its own again, and cut and joined.
+func FuzzPacket(f *testing.F) {
+	f.Fuzz(func(t *testing.T, pkt []byte, mtu uint16) {
+		pkt = mend(pkt)
+		var p, q Packet
+		if err := p.Parse(pkt); err != nil {
+			if p != (Packet{}) {
+				t.Fatalf("%v, but something is left of %+v", err, p)
+			}
+			return
+		}
+		to := netip.MustParseAddr("192.0.2.200")
+		if p.Source.Is6() {
+			to = netip.MustParseAddr("2001:db8:ffff::200")
+		}
+		first := p
+		p.Readdress(pkt, p.Source, to)
+		if err := q.Parse(pkt); err != nil || q != p || q.Source != to {
+			t.Fatalf("%v\nfirst  %+v\nsecond %+v", err, p, q)
+		}
+		p.Readdress(pkt, to, first.Source)
+		if q.Parse(pkt); q != first && first.Target != to {
+			t.Fatalf("first  %+v\nthen   %+v", first, q)
+		}
+		p.AppendTooBig(nil, pkt, to, int(mtu))
+		got := 0
+		for at, next := 0, 0; ; at = next {
+			var piece []byte
+			if piece, next = p.Cut(nil, pkt, at, int(mtu), 7); len(piece) > 0 {
+				if err := q.Parse(piece); err != nil || len(piece) > int(mtu) || q.Offset != p.Offset+at {
+					t.Fatalf("%v: %d octets of %+v\nat %d of %+v", err, len(piece), q, at, p)
+				}
+				got += q.Length() - q.Part()
+			}
+			if next == 0 {
+				break
+			}
+		}
+		if got > 0 && got != p.Length()-p.Part() {
+			t.Fatalf("%d octets of %+v", got, p)
 		}
 	})
 }
