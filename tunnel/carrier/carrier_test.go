@@ -406,3 +406,32 @@ func TestComingAndGoing(t *testing.T) {
 		}
 	})
 }
+
+// What looks like a packet and is none delays others a little, however much of it there is.
+func TestGarbage(t *testing.T) {
+	play(t, 2, func(t *testing.T, s *scene) {
+		c, stranger := s.clients[0], s.network.Client(1)
+		s.meet(c)
+		s.clients[1].Close()
+		if _, _, err := stranger.Open(0); err != nil {
+			t.Fatal(err)
+		}
+		defer stranger.Close()
+		to, _ := stranger.ParseEndpoint(s.network.Endpoint().String())
+		garbage := make([][]byte, 64)
+		for i := range garbage {
+			garbage[i] = []byte{64: byte(i)}
+			garbage[i][0] = 4
+		}
+		const rounds = 200
+		for range rounds {
+			stranger.Send(garbage, to)
+			s.send(c, c.up4)
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(oneWay + 100*time.Millisecond)
+		if n := len(c.atHub.take()); n != rounds {
+			t.Errorf("%d packets of %d arrived", n, rounds)
+		}
+	})
+}

@@ -41,7 +41,7 @@ func open(private Key, bind conn.Bind, mtu, queue int, receive func([][]byte), l
 		mtu = mtuDefault
 	}
 	in := newInner(mtu, queue, receive)
-	g := guard{device: device.NewDevice(in, meter{bind, in.gauge}, logger(log)), inner: in}
+	g := guard{device: device.NewDevice(in, meter{bind, in}, logger(log)), inner: in}
 	if k, ok := bind.(keeper); ok {
 		g.keep = k.Keep
 	}

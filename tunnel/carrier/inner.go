@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"golang.zx2c4.com/wireguard/tun"
 )
@@ -16,8 +17,9 @@ const batchMax = 32
 // An inner is the TUN device that wireguard-go sees.
 //
 //	send ─► queue ─► Read ─► encryption ─► Bind
-//	        full: dropped    └── gauge ──┘ full: Read waits
+//	        full: dropped  └── outbound ──┘  full: Read waits
 //	receive ◄─ Write ◄─ decryption ◄─ Bind
+//	          └────── inbound ────────┘  full: the Bind is not asked
 //
 // The queue only spans the time until wireguard-go's reader runs.
 type inner struct {
@@ -25,7 +27,9 @@ type inner struct {
 	receive func(pkts [][]byte)
 	events  chan tun.Event
 	wake    chan struct{} // holds a token when the queue has become longer; closed with the device
-	gauge   *gauge
+
+	outbound, inbound *gauge
+	patience          *time.Timer // of Read
 
 	mu     sync.Mutex
 	slots  [][]byte // buffers, a ring
@@ -36,12 +40,14 @@ type inner struct {
 
 func newInner(mtu, queue int, receive func([][]byte)) *inner {
 	return &inner{
-		mtu:     mtu,
-		receive: receive,
-		events:  make(chan tun.Event),
-		wake:    make(chan struct{}, 1),
-		gauge:   newGauge(2 * queue),
-		slots:   make([][]byte, queue),
+		mtu:      mtu,
+		receive:  receive,
+		events:   make(chan tun.Event),
+		wake:     make(chan struct{}, 1),
+		outbound: newGauge(2 * queue),
+		patience: newPatience(),
+		inbound:  newGauge(inboundMax),
+		slots:    make([][]byte, queue),
 	}
 }
 
@@ -70,10 +76,12 @@ func (d *inner) send(pkts [][]byte) (dropped int, err error) {
 
 // Read waits for packets. One goroutine may call it.
 func (d *inner) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
-	d.gauge.wait()
+	d.outbound.wait(d.patience)
 	for {
 		if n, err := d.take(bufs, sizes, offset); n > 0 || err != nil {
-			d.gauge.enter(bufs[:n])
+			if n > 0 {
+				d.outbound.enter(n, &bufs[n-1][0])
+			}
 			return n, err
 		}
 		<-d.wake
@@ -96,10 +104,15 @@ func (d *inner) take(bufs [][]byte, sizes []int, offset int) (n int, err error) 
 
 // Write hands packets on. All come from one peer, and from an inner source that is the peer's.
 func (d *inner) Write(bufs [][]byte, offset int) (int, error) {
+	at := 0
 	for i := range bufs {
+		if d.inbound.passed(bufs[i]) {
+			at = i + 1
+		}
 		bufs[i] = bufs[i][offset:]
 	}
 	d.receive(bufs)
+	d.inbound.leave(len(bufs), at)
 	return len(bufs), nil
 }
 

@@ -82,15 +82,16 @@ func TestInnerAllocatesNothing(t *testing.T) {
 	for i := range pkts {
 		pkts[i], bufs[i] = make([]byte, 1400), make([]byte, 2000)
 	}
-	for range 2 * queueMax / len(pkts) {
+	pass := func() {
 		d.send(pkts)
-		d.Read(bufs, sizes, 16)
+		n, _ := d.Read(bufs, sizes, 16)
+		d.outbound.leave(n, 0)
+		d.Write(bufs[:1], 0)
 	}
-	if n := testing.AllocsPerRun(100, func() {
-		d.send(pkts)
-		d.Read(bufs, sizes, 16)
-		d.Write(slices.Clip(bufs)[:1], 0)
-	}); n != 0 {
+	for range 2 * queueMax / len(pkts) {
+		pass()
+	}
+	if n := testing.AllocsPerRun(100, pass); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

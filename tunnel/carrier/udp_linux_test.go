@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 
 	"golang.org/x/net/ipv6"
@@ -198,5 +199,26 @@ func TestSocketOptions(t *testing.T) {
 				t.Errorf("room to receive %d octets", room)
 			}
 		})
+	}
+}
+
+// A carrier's socket tied to a link reaches what is behind that link.
+func TestPinnedToLoopback(t *testing.T) {
+	pin := func(_, _ string, c syscall.RawConn) (err error) {
+		c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), "lo") })
+		return err
+	}
+	b := UDP(UDPConfig{Pin: pin})
+	if _, _, err := b.Open(0); errors.Is(err, unix.EPERM) {
+		t.Skip("this system lets nobody but root choose a link")
+	}
+	b.Close()
+	server, client := newHost(t, UDPConfig{}), newHost(t, UDPConfig{Pin: pin})
+	if err := client.Send([][]byte{{7}}, server.at(loop4)); err != nil {
+		t.Fatal(err)
+	}
+	server.Send([][]byte{{8}}, server.take(t).from)
+	if d := client.take(t); d.octets[0] != 8 {
+		t.Errorf("got %v", d.octets)
 	}
 }
