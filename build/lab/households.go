@@ -15,6 +15,8 @@ import (
 // households are the trials that change the household: they leave it as they found it.
 func households() []trial {
 	return []trial{
+		{"link gone and back under a download", "≤ 1 s each, digest", linkGone},
+		{"address changes under a download", "≤ 1 s, digest", addressChange},
 		{"hub restart", "reset, then back ≤ 3 s", hubRestart},
 		{"invite replayed", "refused", replay},
 		{"mistyped code", "refused", mistyped},
@@ -132,6 +134,94 @@ func cutUnderLoad(ctx context.Context, h *household) (string, error) {
 		err = h.connected(ctx, "wlan0", "wwan0")
 	}
 	return fmt.Sprintf("%d of 80 pings lost", missing), err
+}
+
+// beside runs f while curl downloads, and wants both to succeed.
+func (h *household) beside(ctx context.Context, seed byte, n int64, f func() error) error {
+	fetched := make(chan error, 1)
+	go func() {
+		_, err := h.fetch(ctx, webHost, seed, n)
+		fetched <- err
+	}()
+	return errors.Join(f(), <-fetched)
+}
+
+// linkGone takes the device of the second link down and up again.
+func linkGone(ctx context.Context, h *household) (string, error) {
+	l := laptopLinks[1]
+	var gone, back time.Duration
+	err := h.beside(ctx, 15, 50e6, func() error {
+		if err := h.laptop.ip("link set " + l.device + " down"); err != nil {
+			return err
+		}
+		start := time.Now()
+		if err := h.connected(ctx, "wlan0"); err != nil {
+			return err
+		}
+		gone = time.Since(start)
+		if err := h.plugIn(1); err != nil {
+			return err
+		}
+		start = time.Now()
+		err := h.connected(ctx, "wlan0", "wwan0")
+		back = time.Since(start)
+		return err
+	})
+	return inTime(err, gone, back)
+}
+
+// plugIn brings a link's device up with the laptop's addresses and routes.
+func (h *household) plugIn(i int) error {
+	l := laptopLinks[i]
+	return errors.Join(
+		h.laptop.ip("link set "+l.device+" up"),
+		h.laptop.ip6("addr replace "+l.v6+"2/64 dev "+l.device+" nodad"),
+		h.defaults(i))
+}
+
+// inTime judges how long a change took to be acted upon, a round trip included.
+func inTime(err error, took ...time.Duration) (figure string, _ error) {
+	for _, t := range took {
+		figure += fmt.Sprintf("%.0f ms ", t.Seconds()*1000)
+		if err == nil && t > time.Second {
+			err = errors.New("too late")
+		}
+	}
+	return strings.TrimSpace(figure), err
+}
+
+// addressChange gives the laptop another address on its first link, as another network does.
+func addressChange(ctx context.Context, h *household) (string, error) {
+	l := laptopLinks[0]
+	move := func(from, to string) error {
+		return errors.Join(
+			h.laptop.ip("addr del "+l.v4+from+"/24 dev "+l.device, "addr add "+l.v4+to+"/24 dev "+l.device),
+			h.laptop.ip(fmt.Sprintf("route replace default via %s1 dev %s metric %d", l.v4, l.device, 100)))
+	}
+	var took time.Duration
+	err := h.beside(ctx, 16, 50e6, func() error {
+		before, err := h.status(ctx)
+		if err != nil {
+			return err
+		}
+		if err := move("2", "7"); err != nil {
+			return err
+		}
+		start := time.Now()
+		err = h.until(ctx, func() error {
+			s, err := h.status(ctx)
+			if err == nil && s.Links[0].Received < before.Links[0].Received+1e6 {
+				err = errors.New("nothing comes over the link that has moved")
+			}
+			if err == nil && time.Since(start) > 200*time.Millisecond && s.Links[0].State != "connected" {
+				err = fmt.Errorf("it is %s", s.Links[0].State)
+			}
+			return err
+		})
+		took = time.Since(start)
+		return err
+	})
+	return inTime(errors.Join(err, move("7", "2")), took)
 }
 
 func replay(ctx context.Context, h *household) (string, error) {

@@ -136,14 +136,19 @@ func (w *world) links() error {
 			return err
 		}
 		w.ducts[i] = newDuctBetween(l.conditions, now, near, far, nil)
-		err = errors.Join(
-			w.laptop.ip(fmt.Sprintf("route add default via %s1 dev %s metric %d", l.v4, l.device, 100+i)),
-			w.laptop.ip6(fmt.Sprintf("route add default via %s1 dev %s metric %d", l.v6, l.device, 100+i)))
-		if err != nil {
+		if err := w.defaults(i); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// defaults gives the laptop its routes over a link.
+func (w *world) defaults(i int) error {
+	l := laptopLinks[i]
+	return errors.Join(
+		w.laptop.ip(fmt.Sprintf("route replace default via %s1 dev %s metric %d", l.v4, l.device, 100+i)),
+		w.laptop.ip6(fmt.Sprintf("route replace default via %s1 dev %s metric %d", l.v6, l.device, 100+i)))
 }
 
 // plugAs makes a TUN device and moves it into a namespace under a name, with addresses.
