@@ -8,7 +8,11 @@ import (
 
 	"tandem/engine/clock"
 	"tandem/engine/sim"
+	"tandem/tunnel/carrier/carriertest"
 )
+
+// batchMax is how many packets are read at once.
+const batchMax = 64
 
 // side is an end of every link; it is the last part of that end's addresses.
 type side int
@@ -28,7 +32,7 @@ func address(link int, s side, ipv6 bool) netip.Addr {
 
 // A duct is an emulated link, both ways. Its far end is a TUN device, its near end whatever takes packets.
 type duct struct {
-	up, down *way // near to far, far to near
+	up, down *carriertest.Way // near to far, far to near
 	tuns     []*tun
 }
 
@@ -36,14 +40,14 @@ type duct struct {
 // crosses the device.
 func newDuct(c sim.Conditions, now func() clock.Time, dev *tun, seen *capture, deliver func([][]byte)) *duct {
 	d := &duct{tuns: []*tun{dev}}
-	d.up = newWay(c, now, func(pkts [][]byte) {
+	d.up = carriertest.NewWay(c, now, nap, func(pkts [][]byte) {
 		seen.record(pkts)
 		dev.write(pkts)
 	})
-	d.down = newWay(c, now, deliver)
+	d.down = carriertest.NewWay(c, now, nap, deliver)
 	go drain(dev, func(pkts [][]byte) {
 		seen.record(pkts)
-		d.down.put(pkts)
+		d.down.Put(pkts)
 	})
 	return d
 }
@@ -52,7 +56,7 @@ func newDuct(c sim.Conditions, now func() clock.Time, dev *tun, seen *capture, d
 func newDuctBetween(c sim.Conditions, now func() clock.Time, nearDev, farDev *tun, seen *capture) *duct {
 	d := newDuct(c, now, farDev, seen, nearDev.write)
 	d.tuns = append(d.tuns, nearDev)
-	go drain(nearDev, d.up.put)
+	go drain(nearDev, d.up.Put)
 	return d
 }
 
@@ -73,13 +77,13 @@ func drain(dev *tun, put func([][]byte)) {
 
 // silence makes the link lose everything, both ways, or stop doing so.
 func (d *duct) silence(on bool) {
-	d.up.change(func(c *sim.Conditions) { c.Down = on })
-	d.down.change(func(c *sim.Conditions) { c.Down = on })
+	d.up.Change(func(c *sim.Conditions) { c.Down = on })
+	d.down.Change(func(c *sim.Conditions) { c.Down = on })
 }
 
 func (d *duct) close() {
-	d.up.close()
-	d.down.close()
+	d.up.Close()
+	d.down.Close()
 	for _, t := range d.tuns {
 		t.close()
 	}

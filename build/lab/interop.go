@@ -292,7 +292,7 @@ func (s *scene) settle(ctx context.Context) {
 		time.Sleep(150 * time.Millisecond)
 		now := int64(0)
 		for _, d := range s.ducts {
-			now += d.up.counts().Forwarded.Packets + d.down.counts().Forwarded.Packets
+			now += d.up.Counts().Forwarded.Packets + d.down.Counts().Forwarded.Packets
 		}
 		if now == last {
 			return
@@ -305,7 +305,7 @@ func (s *scene) settle(ctx context.Context) {
 func (s *scene) shares() [2]float64 {
 	var octets [2]float64
 	for i, d := range s.ducts {
-		octets[i] = float64(d.up.counts().Forwarded.Octets + d.down.counts().Forwarded.Octets)
+		octets[i] = float64(d.up.Counts().Forwarded.Octets + d.down.Counts().Forwarded.Octets)
 	}
 	sum := max(octets[0]+octets[1], 1)
 	return [2]float64{octets[0] / sum, octets[1] / sum}

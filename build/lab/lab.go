@@ -26,6 +26,7 @@ func suites() []suite {
 	return []suite{
 		{"kernel", "the engine with the kernel's Multipath TCP, in both roles", runKernel},
 		{"bulk", "1 GiB each way over 300 and 200 Mbit/s, in both roles", runBulk},
+		{"e2e", "hub and client with real programs, over 50 and 30 Mbit/s", runE2E},
 		{"self", "the kernel with itself: is the lab right?", runSelf},
 	}
 }
@@ -35,6 +36,9 @@ func suites() []suite {
 func Main(ctx context.Context, args []string, out io.Writer) int {
 	if len(args) == 2 && args[0] == "peer" {
 		return exit(runErrand(ctx, args[1], out))
+	}
+	if len(args) == 2 && args[0] == "task" {
+		return exit(runTask(ctx, args[1], out))
 	}
 	if len(args) > 0 && slices.Contains([]string{"up", "down", "shell"}, args[0]) {
 		return stand(ctx, args, out)
@@ -124,7 +128,7 @@ func Missing() string {
 	if _, err := os.Stat("/proc/sys/net/mptcp/enabled"); err != nil {
 		return "needs a kernel with Multipath TCP"
 	}
-	for _, tool := range []string{"ip", "nft", "nstat", "sysctl", "tshark"} {
+	for _, tool := range []string{"curl", "dig", "ip", "iperf3", "nft", "nstat", "ping", "setpriv", "sysctl", "traceroute", "tshark"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return "needs " + tool
 		}

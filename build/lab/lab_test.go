@@ -10,11 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
-
-	"tandem/engine/clock"
-	"tandem/engine/sim"
 )
 
 func TestPcap(t *testing.T) {
@@ -138,39 +134,6 @@ func TestTalkEndsWithContext(t *testing.T) {
 	if r := converse(ctx, a, talk{Send: 1 << 30}, &progress); !strings.Contains(r.Err, "timeout") {
 		t.Errorf("ended with %q", r.Err)
 	}
-}
-
-// A way delivers what its link delivers, when its link says so.
-func TestWay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		now := clock.System()
-		type arrival struct {
-			at      time.Duration
-			packets int
-		}
-		arrived := make(chan arrival, 4)
-		w := newWay(sim.Conditions{Rate: 8e6, Delay: 10 * time.Millisecond}, now, func(pkts [][]byte) {
-			arrived <- arrival{time.Duration(now()), len(pkts)}
-		})
-		defer w.close()
-		w.nap = time.Sleep
-		w.put([][]byte{make([]byte, 1000), make([]byte, 1000)})
-		for i, want := range []arrival{{11 * time.Millisecond, 1}, {12 * time.Millisecond, 1}} {
-			if got := <-arrived; got != want {
-				t.Errorf("packet %d: %v, want %v", i, got, want)
-			}
-		}
-		w.change(func(c *sim.Conditions) { c.Down = true })
-		w.put([][]byte{make([]byte, 1000)})
-		w.change(func(c *sim.Conditions) { *c = sim.Conditions{} })
-		w.put([][]byte{{1}, {2}})
-		if got := <-arrived; got != (arrival{12 * time.Millisecond, 2}) {
-			t.Errorf("over a perfect link: %v", got)
-		}
-		if n := w.counts().Down.Packets; n != 1 {
-			t.Errorf("%d packets were lost while the link was down", n)
-		}
-	})
 }
 
 func TestTableCountsFailures(t *testing.T) {

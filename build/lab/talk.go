@@ -113,7 +113,9 @@ func abort(s stream) {
 		a.Abort(errAborted)
 		return
 	}
-	time.Sleep(100 * time.Millisecond)
+	if c, ok := s.(*net.TCPConn); ok {
+		awaitUnread(c)
+	}
 	s.Close()
 }
 

@@ -10,6 +10,7 @@ import (
 	"tandem/engine/clock"
 	"tandem/engine/mptcp"
 	"tandem/engine/sim"
+	"tandem/tunnel/carrier/carriertest"
 )
 
 // tandemEnd is the engine in this process, at the near end of the links.
@@ -45,10 +46,10 @@ func (s *scene) joinEngine(links []sim.Conditions, farSpace *space, ipv6 bool) (
 }
 
 // A lane is a link as the engine's path.
-type lane struct{ way *way }
+type lane struct{ way *carriertest.Way }
 
 func (l lane) Send(pkts [][]byte) error {
-	l.way.put(pkts)
+	l.way.Put(pkts)
 	return nil
 }
 

@@ -48,6 +48,7 @@ type bondPath struct {
 	cfg   PathConfig
 	state *path.Path // Paired: shared by all subflows
 
+	early    int  // octets in SYNs that nobody has answered yet
 	peerRole Role // what the peer wants it used for
 	peerOff  bool // the peer does not use it
 	gone     bool // detached

@@ -71,6 +71,7 @@ func (f *subflow) receiveMPTCP(now clock.Time, seg *wire.Segment) bool {
 // receiveAnswer is the SYN/ACK, at the end that asked.
 func (f *subflow) receiveAnswer(now clock.Time, seg *wire.Segment) bool {
 	c := f.c
+	f.synArrived()
 	if f.join {
 		return f.receiveJoinAnswer(now, seg)
 	}

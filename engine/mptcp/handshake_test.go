@@ -329,6 +329,39 @@ func TestDataInSYN(t *testing.T) {
 	b.want("0 . 6 ack 31 <dss ack4 11>")
 }
 
+// What rides in SYNs that nobody has answered does not exceed the path's window, however many there are.
+// One more takes part when one of them is known to have arrived, or is given up.
+func TestDataInManySYNs(t *testing.T) {
+	for name, settle := range map[string]func(s *laneScript){
+		"answered": func(s *laneScript) { s.recv("0 S. 0 ack 1 <capable v1 flags 01 key-B>") },
+		"held":     func(s *laneScript) { s.peer.Held(s.now, s.offer()); s.talk() },
+		"given up": func(s *laneScript) { s.c.Abort(s.now) },
+	} {
+		s := newLane(t, true, Config{}, 1)
+		rides := func(source uint16) bool {
+			s.dial(DialOptions{Source: source})
+			s.write(strings.Repeat("x", 3000))
+			s.skip()
+			return len(s.last.Payload) > 0
+		}
+		for i := range uint16(10) {
+			if !rides(1000 + i) {
+				t.Fatalf("SYN %d: nothing rides", i)
+			}
+		}
+		tenth, end := s.c, *s.ends[0]
+		if rides(1010) {
+			t.Error("the window is exceeded")
+		}
+		s.c, *s.ends[0] = tenth, end
+		settle(s)
+		s.skip()
+		if !rides(2000) || rides(2001) {
+			t.Errorf("%s: want octets in one more SYN", name)
+		}
+	}
+}
+
 // The peer took nothing, or part, of what rode in the SYN: the rest goes again, inside the data
 // sequence space (RFC 8684 B, figures 20 and 21).
 func TestDataInSYNNotTaken(t *testing.T) {

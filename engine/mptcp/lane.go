@@ -192,6 +192,7 @@ func (b *Bond) held(now clock.Time, p *bondPath, e datagram.Event) {
 		if f.path == p && f.syns == 1 && f.tcp.State() == tcp.SynSent {
 			p.state.RTTSample(now, max(now.Sub(f.synAt)-e.Age, 0))
 		}
+		f.synArrived()
 		f.tcp.Hold()
 	}
 	c.held = true

@@ -231,6 +231,7 @@ func (f *subflow) carries(pos uint64) (chunk, bool) {
 // remove takes a subflow that has ended out of the connection.
 func (c *Conn) remove(now clock.Time, f *subflow) {
 	delete(c.b.flows, f.key)
+	f.synArrived()
 	if c.group != nil {
 		c.group.Leave(f.cc)
 	}

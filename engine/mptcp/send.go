@@ -242,9 +242,11 @@ func (c *Conn) pushEarly() bool {
 		if n == 0 {
 			n = min(int(c.snd.end), f.tcp.Fits(synOptionsLen))
 		}
-		if n == 0 {
-			continue
+		if n == 0 || f.path.early+n > f.state.Window() {
+			continue // a crowd of SYNs is no way around the window
 		}
+		f.early = n
+		f.path.early += n
 		f.chunks.push(chunk{n: n})
 		c.out.hold(0, n, 1)
 		f.tcp.Push(0, n)
@@ -252,6 +254,12 @@ func (c *Conn) pushEarly() bool {
 		pushed = true
 	}
 	return pushed
+}
+
+// synArrived notes that the peer got the SYN, or that nothing more is to be expected of it.
+func (f *subflow) synArrived() {
+	f.path.early -= f.early
+	f.early = 0
 }
 
 // pushRedundant gives a subflow the next octets that it has not carried, whether others have or not.

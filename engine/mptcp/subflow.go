@@ -32,6 +32,7 @@ type subflow struct {
 	syns              int        // composed
 	opened            bool       // its last segment without data carried MP_CAPABLE
 	synAt             clock.Time // of the last of them
+	early             int        // octets in its SYN, while it is not answered
 	localID, remoteID uint8
 	nonce, peerNonce  uint32
 	acks              int        // third ACKs of MP_JOIN sent

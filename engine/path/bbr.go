@@ -92,6 +92,9 @@ func (b *bbr) OnAck(s Sample) {
 		b.cwnd, b.resume = max(b.cwnd, b.resume), 0
 	}
 	b.trip.add(s)
+	if b.phase > drain && b.settling(s.Now) && s.LostTotal > s.PriorLost {
+		s.Rate = 0 // how much arrived is not known before all that was lost is
+	}
 	b.model.add(s)
 	if s.PriorDelivered >= b.roundEnd {
 		b.roundEnd = s.Delivered

@@ -138,6 +138,23 @@ func TestLossesOfStartupDoNotShorten(t *testing.T) {
 	}
 }
 
+// Nor does a sample from among them.
+func TestLossesOfStartupDoNotRaise(t *testing.T) {
+	for _, c := range []struct {
+		at   clock.Time
+		lost int64
+		want int
+	}{{second + 199*ms, 0, 2e6}, {second + 199*ms, testMTU, 1e6}, {second + 201*ms, testMTU, 2e6}} {
+		b := newBBR(testMTU)
+		b.phase, b.fullAt = cruise, second
+		b.model.cycles[0] = 1e6
+		b.OnAck(Sample{Now: c.at, RTTSmooth: 100 * time.Millisecond, Acked: testMTU, Rate: 2e6, LostTotal: c.lost})
+		if b.model.best() != c.want {
+			t.Errorf("bandwidth %d, %v after startup with %d lost, want %d", b.model.best(), c.at.Sub(second), c.lost, c.want)
+		}
+	}
+}
+
 // Round trips that vary from the first flight on are no queue.
 func TestStartupBearsJitter(t *testing.T) {
 	l := newLink(50, 50*time.Millisecond, 60*time.Millisecond)

@@ -23,7 +23,7 @@ type Control interface {
 type Sample struct {
 	Now            clock.Time
 	SentAt         clock.Time    // when the newest packet it speaks of was sent
-	RTT            time.Duration // of that packet; 0 when it was retransmitted
+	RTT            time.Duration // of that packet; 0 when it was retransmitted, or its acknowledgement was delayed
 	RTTMin         time.Duration // smallest of the last ten seconds
 	RTTSmooth      time.Duration
 	Acked          int   // octets newly delivered

@@ -17,6 +17,8 @@ type Stamp struct {
 	SentAt                 clock.Time
 	deliveredAt, firstSent clock.Time
 	delivered, lost        int64
+	arrived                int64
+	passedAt               clock.Time
 	inflight               int32
 	appLimited             bool
 }
@@ -64,6 +66,8 @@ func (p *Path) Sent(now clock.Time, n int) Stamp {
 		firstSent:   p.rate.firstSent,
 		delivered:   p.rate.delivered,
 		lost:        p.rate.lost,
+		arrived:     p.rate.arrived(),
+		passedAt:    p.rate.passedAt,
 		inflight:    int32(min(p.Inflight(), 1<<31-1)),
 		appLimited:  limited,
 	}
@@ -89,9 +93,13 @@ func (p *Path) arrived(now clock.Time, st Stamp, n int, again bool) {
 	p.report.acked += n
 	p.health.hear(now)
 	p.rate.ack(now, n)
+	if !again {
+		p.rate.pass(now, &st)
+	}
 	if st.SentAt >= p.report.newestAcked.SentAt {
 		p.report.newestAcked = st
 		p.report.rtt = now.Sub(st.SentAt)
+		p.report.delayed = st.SentAt < p.recovery.newestAcked
 		if again {
 			p.report.rtt = 0
 		}

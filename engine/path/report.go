@@ -9,6 +9,7 @@ import (
 // report is what Acked, Lost and Marked told since the last Done.
 type report struct {
 	open, marked            bool
+	delayed                 bool // a newer packet was acknowledged before
 	prior                   int
 	acked, lost             int
 	newestAcked, newestLost Stamp
@@ -55,6 +56,9 @@ func (p *Path) Done(now clock.Time) {
 	}
 	s := p.sample(now, newest)
 	s.RTT, s.Rate, s.AppLimited = r.rtt, delivery, newest.appLimited
+	if r.delayed {
+		s.RTT = 0
+	}
 	p.control.OnAck(s)
 }
 

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"math"
 	"net/netip"
 	"testing"
@@ -12,23 +13,22 @@ import (
 // load is how n connections that share one path use it.
 type load struct {
 	rate  float64 // bits of stream a second
-	queue float64 // octets that wait, on average
+	queue float64 // octets that wait at the bottleneck, on average from the first SYN to the last octet
 	loss  float64 // share of packets
 }
 
-func loadOf(t *testing.T, n int) load {
+func loadOf(t *testing.T, n int, link Conditions) load {
 	t.Helper()
-	const rate, seconds = 40e6, 15
-	link := Conditions{Rate: rate, Delay: 20 * time.Millisecond, QueueTime: 80 * time.Millisecond}
+	const seconds = 15
 	p := newPair(1, []Conditions{link}, []Conditions{link})
 	for i := range n {
-		p.plan(&Plan{Target: netip.AddrPortFrom(hub4, uint16(1000+i)), Up: int64(rate * seconds / 8 / n)})
+		p.plan(&Plan{Target: netip.AddrPortFrom(hub4, uint16(1000+i)), Up: link.Rate * seconds / 8 / int64(n)})
 	}
 	waiting, samples := 0.0, 0.0
 	var sample func(now clock.Time)
 	sample = func(now clock.Time) {
 		waiting, samples = waiting+float64(p.paths[0].Up().Waiting(now)), samples+1
-		p.At(now.Add(5*time.Millisecond), sample)
+		p.At(now.Add(time.Millisecond), sample)
 	}
 	p.At(0, sample)
 	last := clock.Time(0)
@@ -63,18 +63,32 @@ func loadOf(t *testing.T, n int) load {
 }
 
 // TestManyConnectionsBehaveLikeOne holds the path's shared congestion state to its promise (RFC 9040):
-// 100 connections get the rate that one gets, and do to queue and loss what one does.
+// many connections get the rate that one gets, and do to queue and loss what one does, each within 5 % of
+// what it is for one, from the first SYN to the last octet. Where one loses less than a packet of a hundred
+// the difference is taken of that.
 func TestManyConnectionsBehaveLikeOne(t *testing.T) {
-	one, many := loadOf(t, 1), loadOf(t, 100)
-	t.Logf("one %+v, many %+v", one, many)
-	if math.Abs(many.rate/one.rate-1) > 0.05 {
-		t.Errorf("rate: one %.2f Mbit/s, many %.2f", one.rate/1e6, many.rate/1e6)
-	}
-	const limit = 40e6 / 8 * 0.08
-	if math.Abs(many.queue-one.queue) > 0.05*limit {
-		t.Errorf("queue: one %.0f octets, many %.0f, of %.0f", one.queue, many.queue, limit)
-	}
-	if math.Abs(many.loss-one.loss) > 0.05*max(one.loss, 0.01) {
-		t.Errorf("loss: one %.4f, many %.4f", one.loss, many.loss)
+	for _, link := range []Conditions{
+		{Rate: 40e6, Delay: 20 * time.Millisecond},
+		{Rate: 10e6, Delay: 60 * time.Millisecond},
+		{Rate: 100e6, Delay: 5 * time.Millisecond},
+	} {
+		t.Run(fmt.Sprintf("%d Mbit per s, %v", link.Rate/1e6, link.Delay), func(t *testing.T) {
+			t.Parallel()
+			link.QueueTime = 80 * time.Millisecond
+			one := loadOf(t, 1, link)
+			for _, n := range []int{10, 100} {
+				many := loadOf(t, n, link)
+				t.Logf("one %+v, %d %+v", one, n, many)
+				if math.Abs(many.rate/one.rate-1) > 0.05 {
+					t.Errorf("rate: one %.2f Mbit/s, %d %.2f", one.rate/1e6, n, many.rate/1e6)
+				}
+				if math.Abs(many.queue/one.queue-1) > 0.05 {
+					t.Errorf("queue: one %.0f octets, %d %.0f", one.queue, n, many.queue)
+				}
+				if math.Abs(many.loss-one.loss) > 0.05*max(one.loss, 0.01) {
+					t.Errorf("loss: one %.4f, %d %.4f", one.loss, n, many.loss)
+				}
+			}
+		})
 	}
 }

@@ -131,6 +131,26 @@ func TestRecoveryObeysThePath(t *testing.T) {
 	s.want(segment(2))
 }
 
+// RFC 6675 6: the timeout counts from when the first segment went again, however long it had waited for room.
+func TestWaitingIsNoTimeout(t *testing.T) {
+	s := flying(t, 10, "", nil)
+	s.path.Sent(s.now, 1440) // another subflow's
+	s.control.window = 1440
+	s.recv(". 1 ack 1 <sack " + segments(4, 10) + ">")
+	s.want(segment(0))
+	s.advance(100 * ms)
+	s.recv(". 1 ack 1401 <sack " + segments(4, 10) + ">")
+	s.want()
+	wait := s.path.RTO()
+	s.advance(wait - 1)
+	s.control.window = 1 << 20
+	s.want(segment(1), segment(2), segment(3))
+	s.advance(wait - 1)
+	s.want()
+	s.advance(1)
+	s.want(segment(1), segment(2), segment(3))
+}
+
 // RFC 8985 7.3: with nothing new to send the last segment goes again after two round trips.
 func TestTailLossProbe(t *testing.T) {
 	s := flying(t, 4, "", nil)

@@ -189,8 +189,8 @@ func (s *Subflow) depart(now clock.Time, id uint32, size int) {
 	if l.allow > 0 {
 		l.allow--
 	}
-	if s.timer.retransmit == clock.Never {
-		s.armRetransmit(now)
+	if s.timer.retransmit == clock.Never || id == f.head {
+		s.armRetransmit(now) // the time in which a lost one waited for its turn says nothing (RFC 6675 6)
 	}
 	if r.sent == 1 {
 		s.armTail(now)

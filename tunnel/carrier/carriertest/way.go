@@ -1,4 +1,4 @@
-package lab
+package carriertest
 
 import (
 	"math/rand/v2"
@@ -9,17 +9,18 @@ import (
 	"tandem/engine/sim"
 )
 
-// A way is one direction of an emulated link, driven in real time.
+// A Way is one direction of an emulated link, driven in real time.
 //
-//	put ─► capture ─► sim.Link ─► (deadline) ─► capture ─► deliver
-type way struct {
+//	Put ─► sim.Link ─► (deadline) ─► deliver
+type Way struct {
 	mu      sync.Mutex
 	link    *sim.Link
 	now     func() clock.Time
 	wake    chan struct{} // holds a token after the link's deadline may have come earlier
 	quit    chan struct{}
-	deliver func(pkts [][]byte)
+	done    chan struct{}
 	nap     func(time.Duration)
+	deliver func(pkts [][]byte)
 }
 
 // batchMax is how many packets are handed on at once.
@@ -28,16 +29,31 @@ const batchMax = 64
 // napMax bounds one nap, so that a changed link is noticed.
 const napMax = 2 * time.Millisecond
 
-// newWay starts a way. deliver must not keep the packets it is given.
-func newWay(c sim.Conditions, now func() clock.Time, deliver func(pkts [][]byte)) *way {
-	l := sim.NewLink(rand.NewPCG(rand.Uint64(), rand.Uint64()), c)
-	w := &way{link: l, now: now, wake: make(chan struct{}, 1), quit: make(chan struct{}), deliver: deliver, nap: nap}
+// NewWay starts a way. It waits by nap, which may be more exact than the runtime's timers; nil: time.Sleep.
+// deliver is called by one goroutine and must not keep the packets it is given.
+func NewWay(c sim.Conditions, now func() clock.Time, nap func(time.Duration), deliver func(pkts [][]byte)) *Way {
+	if nap == nil {
+		nap = time.Sleep
+	}
+	w := &Way{
+		link: sim.NewLink(rand.NewPCG(rand.Uint64(), rand.Uint64()), c),
+		now:  now,
+		wake: make(chan struct{}, 1),
+		quit: make(chan struct{}),
+		done: make(chan struct{}),
+		nap:  nap, deliver: deliver,
+	}
 	go w.drive()
 	return w
 }
 
-// put sends packets over the link. It does not keep them.
-func (w *way) put(pkts [][]byte) {
+// Put sends packets over the link. It does not keep them. After Close they are lost.
+func (w *Way) Put(pkts [][]byte) {
+	select {
+	case <-w.quit:
+		return
+	default:
+	}
 	w.mu.Lock()
 	now := w.now()
 	before := w.link.Next()
@@ -51,8 +67,8 @@ func (w *way) put(pkts [][]byte) {
 	}
 }
 
-// change alters the link while it runs.
-func (w *way) change(f func(c *sim.Conditions)) {
+// Change alters the link while it runs.
+func (w *Way) Change(f func(c *sim.Conditions)) {
 	w.mu.Lock()
 	c := w.link.Conditions()
 	f(&c)
@@ -61,24 +77,30 @@ func (w *way) change(f func(c *sim.Conditions)) {
 	w.rouse()
 }
 
-func (w *way) counts() sim.Counts {
+// Counts returns what became of all packets so far.
+func (w *Way) Counts() sim.Counts {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.link.Counts()
 }
 
-func (w *way) rouse() {
+func (w *Way) rouse() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (w *way) close() { close(w.quit) }
+// Close ends the way, with all that is on it, when deliver has returned.
+func (w *Way) Close() {
+	close(w.quit)
+	<-w.done
+}
 
 // drive hands on what has arrived, then waits for what arrives next: on its channel while the link
-// is empty, else in short naps towards the deadline, which are more exact than the runtime's timers.
-func (w *way) drive() {
+// is empty, else in short naps towards the deadline.
+func (w *Way) drive() {
+	defer close(w.done)
 	var octets []byte
 	var batch [][]byte
 	for {
@@ -97,19 +119,20 @@ func (w *way) drive() {
 		w.mu.Unlock()
 		if len(batch) > 0 {
 			w.deliver(batch)
-			continue
 		}
-		if next == clock.Never {
+		select {
+		case <-w.quit:
+			return
+		default:
+		}
+		switch {
+		case len(batch) > 0:
+		case next == clock.Never:
 			select {
 			case <-w.wake:
 			case <-w.quit:
 				return
 			}
-			continue
-		}
-		select {
-		case <-w.quit:
-			return
 		default:
 			w.nap(min(next.Sub(now), napMax))
 		}

@@ -1,0 +1,198 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"tandem/app/config"
+	"tandem/app/control"
+	"tandem/engine"
+)
+
+var _ control.Backend = (*Client)(nil)
+
+// started waits until the loop takes calls.
+func (c *Client) started(ctx context.Context) error {
+	select {
+	case <-c.running:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// change runs f in the loop, once that has begun. By its return the state shows what came of it.
+func (c *Client) change(ctx context.Context, f func() error) error {
+	if err := c.started(ctx); err != nil {
+		return err
+	}
+	return c.do(ctx, func() error {
+		err := f()
+		c.show(time.Now())
+		return err
+	})
+}
+
+// Up captures and connects, now and after a restart.
+func (c *Client) Up(ctx context.Context) error {
+	return c.change(ctx, func() error {
+		if c.member == nil {
+			return config.ErrNotJoined
+		}
+		if err := c.decide(func(s *config.Settings) { s.Down = false }); err != nil || c.live != nil {
+			return err
+		}
+		return c.start(time.Now())
+	})
+}
+
+// Down stops capturing and closes all carriers, now and after a restart.
+func (c *Client) Down(ctx context.Context) error {
+	return c.change(ctx, func() error {
+		c.broken = ""
+		if err := c.decide(func(s *config.Settings) { s.Down = true }); err != nil {
+			return err
+		}
+		return c.stop()
+	})
+}
+
+// decide changes the settings, in their file first.
+func (c *Client) decide(f func(*config.Settings)) error {
+	s := c.settings
+	s.Links = map[string]config.Link{}
+	for id, l := range c.settings.Links {
+		s.Links[id] = l
+	}
+	f(&s)
+	if err := c.cfg.State.SaveSettings(s); err != nil {
+		return err
+	}
+	c.settings = s
+	return nil
+}
+
+// SetLink changes how a link is used, now and after a restart.
+func (c *Client) SetLink(ctx context.Context, name string, change control.LinkChange) error {
+	return c.change(ctx, func() error {
+		id, ok := c.linkID(name)
+		if !ok {
+			return fmt.Errorf("link %q: %w: tandem links lists those there are", name, control.ErrUnknown)
+		}
+		set := apply(c.settings.Link(id), change)
+		set.Name = name
+		if err := set.Role.Validate(); err != nil {
+			return err
+		}
+		if err := set.Validate(); err != nil {
+			return err
+		}
+		if err := c.decide(func(s *config.Settings) { s.Links[id] = set }); err != nil {
+			return err
+		}
+		if c.live != nil {
+			c.live.reconcile(c.links, time.Now())
+		}
+		return nil
+	})
+}
+
+// linkID finds a link that is there, or one that was when somebody decided about it.
+func (c *Client) linkID(name string) (id string, ok bool) {
+	for _, l := range c.links {
+		if l.Name == name {
+			return l.ID, true
+		}
+	}
+	for id, l := range c.settings.Links {
+		if l.Name == name {
+			return id, true
+		}
+	}
+	return "", false
+}
+
+func apply(l config.Link, c control.LinkChange) config.Link {
+	replace(&l.On, c.On)
+	replace(&l.Role, c.Role)
+	replace(&l.LimitUp, c.LimitUp)
+	replace(&l.LimitDown, c.LimitDown)
+	replace(&l.Cap, c.Cap)
+	replace(&l.ResetDay, c.ResetDay)
+	replace(&l.Price, c.Price)
+	return l
+}
+
+func replace[T any](is, to *T) {
+	if to != nil {
+		*is = *to
+	}
+}
+
+// Leave forgets the hub.
+func (c *Client) Leave(ctx context.Context) error {
+	return c.change(ctx, func() error {
+		if c.member == nil {
+			return config.ErrNotJoined
+		}
+		if err := c.stop(); err != nil {
+			c.log.Error("stopping", "err", err)
+		}
+		if err := c.cfg.State.Leave(); err != nil {
+			return err
+		}
+		c.member = nil
+		return nil
+	})
+}
+
+// linkName returns a function that names the link of a path.
+func (c *Client) linkName(ctx context.Context) (func(engine.PathID) string, error) {
+	names := map[engine.PathID]string{}
+	err := c.change(ctx, func() error {
+		if c.live != nil {
+			for _, l := range c.live.carried {
+				names[engine.PathID(l.slot)] = l.seen.Name
+			}
+		}
+		return nil
+	})
+	return func(id engine.PathID) string { return names[id] }, err
+}
+
+// Connections lists the connections that are carried.
+func (c *Client) Connections(ctx context.Context) ([]control.Connection, error) {
+	name, err := c.linkName(ctx)
+	all := []control.Connection{}
+	if v := c.now(); v != nil && err == nil {
+		for _, s := range v.dialer.book.streams() {
+			all = append(all, s.picture(name))
+		}
+	}
+	return all, err
+}
+
+// Connection describes one of them, with its trace.
+func (c *Client) Connection(ctx context.Context, number int) (control.Connection, error) {
+	name, err := c.linkName(ctx)
+	if err != nil {
+		return control.Connection{}, err
+	}
+	if v := c.now(); v != nil {
+		if s := v.dialer.book.find(number); s != nil {
+			one := s.picture(name)
+			one.Trace = s.Trace()
+			return one, nil
+		}
+	}
+	return control.Connection{}, fmt.Errorf("connection %d: %w", number, control.ErrUnknown)
+}
+
+// Flows lists the flows of datagrams of the last minute.
+func (c *Client) Flows(context.Context) ([]control.Flow, error) {
+	if v := c.now(); v != nil {
+		return v.lane.flows.list(time.Now()), nil
+	}
+	return []control.Flow{}, nil
+}

@@ -1,0 +1,177 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"tandem/app/control"
+	"tandem/engine"
+	"tandem/tunnel/relay"
+)
+
+// A dialer opens connections through a bond and keeps book of them.
+type dialer struct {
+	bond   *engine.Bond
+	book   *book
+	refuse func(netip.AddrPort) error // at once; nil error: not
+
+	allAtOnce bool // over all paths, of which the first to answer wins
+}
+
+// Dial is part of relay.Dialer.
+func (d dialer) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream, error) {
+	if err := d.refuse(target); err != nil {
+		return nil, err
+	}
+	var opt engine.DialOptions
+	if d.allAtOnce {
+		for _, p := range d.bond.Paths() {
+			opt.Paths = append(opt.Paths, p.ID)
+		}
+	}
+	c, err := d.bond.Open(target, opt)
+	if err == nil {
+		err = c.Established(ctx)
+	}
+	if err != nil {
+		if c != nil {
+			c.Abort(err)
+		}
+		return nil, explain(err)
+	}
+	return d.book.enter(c, target)
+}
+
+// explain adds to the engine's error what the application is told: what the system's own TCP would say.
+func explain(err error) error {
+	var told error
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return err
+	case errors.Is(err, engine.ErrNoPath):
+		told = syscall.ENETUNREACH
+	case errors.Is(err, engine.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+		told = syscall.ETIMEDOUT
+	case errors.Is(err, engine.ErrRefused), errors.Is(err, engine.ErrReset), errors.Is(err, engine.ErrLimit):
+		told = syscall.ECONNREFUSED
+	default:
+		return err
+	}
+	return fmt.Errorf("%w: %w", told, err)
+}
+
+// refuse says at once that the hub lacks a target's family.
+func (f families) refuse(target netip.Addr) error {
+	if target.Unmap().Is4() && !f.v4 || target.Unmap().Is6() && !f.v6 {
+		return fmt.Errorf("the hub has no such addresses: %w", syscall.ENETUNREACH)
+	}
+	return nil
+}
+
+// A book holds the connections that are carried.
+type book struct {
+	mu   sync.Mutex
+	last int // number given
+	open map[int]*stream
+	shut bool
+}
+
+func newBook() *book { return &book{open: map[int]*stream{}} }
+
+// A stream is a connection in the book, until it is closed.
+type stream struct {
+	*engine.Conn
+	book   *book
+	number int
+	target netip.AddrPort
+	since  time.Time
+}
+
+func (b *book) enter(c *engine.Conn, target netip.AddrPort) (relay.Stream, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.shut {
+		c.Abort(nil)
+		return nil, ErrNotRunning
+	}
+	b.last++
+	s := &stream{c, b, b.last, target, time.Now()}
+	b.open[s.number] = s
+	return s, nil
+}
+
+// Close is part of net.Conn.
+func (s *stream) Close() error {
+	s.book.leave(s.number)
+	return s.Conn.Close()
+}
+
+// Abort is part of relay.Stream.
+func (s *stream) Abort(why error) {
+	s.book.leave(s.number)
+	s.Conn.Abort(why)
+}
+
+func (b *book) leave(number int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.open, number)
+}
+
+// abort ends every connection, and those that come late.
+func (b *book) abort() {
+	b.mu.Lock()
+	b.shut = true
+	b.mu.Unlock()
+	for _, s := range b.streams() {
+		s.Abort(ErrNotRunning)
+	}
+}
+
+func (b *book) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.open)
+}
+
+// streams returns all, in order of their numbers.
+func (b *book) streams() []*stream {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := make([]*stream, 0, len(b.open))
+	for _, s := range b.open {
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(x, y *stream) int { return x.number - y.number })
+	return all
+}
+
+func (b *book) find(number int) *stream {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.open[number]
+}
+
+// picture describes a connection; linkName names the link of a path.
+func (s *stream) picture(linkName func(engine.PathID) string) control.Connection {
+	info := s.Info()
+	c := control.Connection{
+		Number: s.number, Target: s.target, State: info.State, Opened: s.since, Sent: info.Sent, Received: info.Received,
+		Subflows: []control.Subflow{},
+	}
+	for _, f := range info.Subflows {
+		c.Subflows = append(c.Subflows, control.Subflow{
+			Link: linkName(f.Path), State: f.State, RTT: milliseconds(f.RTT), Sent: f.Sent, Received: f.Received,
+		})
+	}
+	return c
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

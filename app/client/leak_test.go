@@ -1,0 +1,48 @@
+package client
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"tandem/app/control"
+	"tandem/platform/platformtest"
+)
+
+// TestNothingIsLeft: every goroutine of this module has ended when Run returns.
+func TestNothingIsLeft(t *testing.T) {
+	w := newWorld(t)
+	w.startHub()
+	w.join()
+	cfg := w.config()
+	cfg.Host, cfg.Routes = tunHost{w.host, make(chan *platformtest.Tun, 1), nil}, "default"
+	before := ours()
+	w.start(cfg)
+	w.connected("wlan0", "wwan0")
+	s := w.dial()
+	echoes(t, s, 1000)
+	w.wait("a connection", func(st control.State) bool { return st.Connections == 1 })
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	// The hub's side of the connections ends a little later.
+	for end := time.Now().Add(soon); len(ours()) > len(before); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("still running:\n%s", strings.Join(ours(), "\n\n"))
+		}
+	}
+}
+
+// ours returns the goroutines that run code of a client's daemon.
+func ours() (all []string) {
+	text := make([]byte, 1<<20)
+	text = text[:runtime.Stack(text, true)]
+	for _, g := range strings.Split(string(text), "\n\n") {
+		if strings.Contains(g, "tandem/app/client.(") || strings.Contains(g, "tandem/tunnel/capture.") || strings.Contains(g, "tandem/app/control.") {
+			all = append(all, g)
+		}
+	}
+	return all
+}

@@ -1,0 +1,264 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"tandem/app/config"
+	"tandem/app/control"
+	"tandem/platform"
+)
+
+// How often the loop looks around when nobody wakes it.
+const (
+	tickIdle = time.Second
+	tickBusy = 50 * time.Millisecond // while a handshake is awaited
+)
+
+// Run is the daemon. It returns an error when it cannot begin, and nil after ctx has ended; by then
+// everything that it changed in the system is undone.
+func (c *Client) Run(ctx context.Context) error {
+	defer close(c.ended)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var api net.Listener
+	if c.cfg.Socket != "" {
+		l, err := control.Listen(c.cfg.Socket)
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		api = l
+	}
+	if err := c.load(); err != nil {
+		return err
+	}
+	if c.cfg.Routes != "" {
+		if err := c.cfg.Host.Route(platform.Routing{}); err != nil { // what a killed predecessor left
+			return err
+		}
+	}
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	reports := make(chan []platform.Link, 1)
+	lost := make(chan error, 2)
+	beside.Go(func() {
+		if err := c.cfg.Host.Links(ctx, func(l []platform.Link) { latest(reports, l) }); err != nil && ctx.Err() == nil {
+			lost <- fmt.Errorf("links: %w", err)
+		}
+	})
+	if err := c.first(ctx, reports, lost); err != nil {
+		cancel()
+		return err
+	}
+	if api != nil {
+		beside.Go(func() {
+			if err := control.Serve(ctx, api, c); err != nil && ctx.Err() == nil {
+				lost <- fmt.Errorf("the local API: %w", err)
+			}
+		})
+	}
+	defer cancel()
+	return c.loop(ctx, reports, lost)
+}
+
+// load reads what was decided before, and takes calls from now on.
+func (c *Client) load() (err error) {
+	c.joining.Lock()
+	defer c.joining.Unlock()
+	if c.settings, err = c.cfg.State.Settings(); err != nil {
+		return err
+	}
+	if c.cfg.Scheduler == "" {
+		c.cfg.Scheduler = c.settings.Scheduler
+	}
+	m, err := c.cfg.State.Membership()
+	switch {
+	case err == nil:
+		c.member = &m
+	case !errors.Is(err, config.ErrNotJoined):
+		return err
+	}
+	close(c.running)
+	return nil
+}
+
+// latest puts a report where the loop finds it, in place of an older one.
+func latest(reports chan []platform.Link, l []platform.Link) {
+	select {
+	case <-reports:
+	default:
+	}
+	reports <- l
+}
+
+// first waits for the first report and starts what is to run: what fails now fails Run.
+func (c *Client) first(ctx context.Context, reports chan []platform.Link, lost chan error) error {
+	select {
+	case l := <-reports:
+		c.report(l)
+	case err := <-lost:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+	if c.member == nil {
+		c.log.Warn(config.ErrNotJoined.Error())
+		return nil
+	}
+	if why := idleLinks(c.links); why != "" {
+		c.log.Warn(why)
+	}
+	if c.settings.Down {
+		return nil
+	}
+	return c.start(time.Now())
+}
+
+// idleLinks says that no link is usable, and why; "" if one is.
+func idleLinks(links []platform.Link) string {
+	var why []string
+	for _, l := range links {
+		if l.Usable {
+			return ""
+		}
+		why = append(why, l.Name+": "+strings.TrimSuffix(l.Reason, "."))
+	}
+	if len(why) == 0 {
+		return "there is no link: connect one, tandem takes it when it appears"
+	}
+	return "no link is usable (" + strings.Join(why, "; ") + "): connect one, tandem takes it when it appears"
+}
+
+// loop owns everything until ctx ends. Then it stops what runs.
+func (c *Client) loop(ctx context.Context, reports chan []platform.Link, lost chan error) (err error) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	nap := napWatch{}
+	for err == nil && ctx.Err() == nil {
+		select {
+		case l := <-reports:
+			c.report(l)
+		case f := <-c.calls:
+			f()
+		case <-c.news.wake:
+		case <-timer.C:
+		case err = <-lost:
+		case <-ctx.Done():
+		}
+		if ctx.Err() == nil && err == nil {
+			timer.Reset(c.turn(time.Now(), &nap))
+		}
+	}
+	stopped := c.stop()
+	c.publish(control.State{Phase: control.Off, Links: []control.Link{}}, nil)
+	return errors.Join(err, stopped)
+}
+
+// turn does what is due, and returns when to look again at the latest.
+func (c *Client) turn(now time.Time, nap *napWatch) time.Duration {
+	again := tickIdle
+	if v := c.live; v != nil {
+		if nap.slept(now) {
+			c.log.Info("the machine has slept: all links shake hands anew")
+			v.renewAll(now)
+		}
+		for _, n := range c.news.take() {
+			v.heard(n, now)
+		}
+		v.reconcile(c.links, now)
+		if v.advance(now) {
+			again = tickBusy
+		}
+		if err := v.route(now); err != nil {
+			c.log.Error("routes", "err", err)
+		}
+	}
+	c.measure(now)
+	c.show(now)
+	return again
+}
+
+// report takes what the host says of its links. Two that look the same to the host are told apart by name.
+func (c *Client) report(links []platform.Link) {
+	seen := map[string]bool{}
+	for i := range links {
+		if seen[links[i].ID] || links[i].ID == "" {
+			links[i].ID += "/" + links[i].Name
+		}
+		seen[links[i].ID] = true
+	}
+	slices.SortStableFunc(links, func(a, b platform.Link) int { return strings.Compare(a.Name, b.Name) })
+	c.links = links
+}
+
+// do runs f in the loop and waits for it.
+func (c *Client) do(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	if err := c.post(ctx, func() { done <- f() }); err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-c.ended:
+		return ErrNotRunning
+	}
+}
+
+// post has f run in the loop, and returns when the loop has it.
+func (c *Client) post(ctx context.Context, f func()) error {
+	select {
+	case c.calls <- f:
+		return nil
+	case <-c.ended:
+		return ErrNotRunning
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// start builds what is to run.
+func (c *Client) start(now time.Time) error {
+	v, err := c.newLive()
+	if err != nil {
+		c.broken = err.Error()
+		return err
+	}
+	c.broken = ""
+	c.mu.Lock()
+	c.live = v
+	c.mu.Unlock()
+	v.reconcile(c.links, now)
+	return nil
+}
+
+// stop ends what runs and undoes what it changed.
+func (c *Client) stop() error {
+	v := c.live
+	if v == nil {
+		return nil
+	}
+	c.mu.Lock()
+	c.live = nil
+	c.mu.Unlock()
+	return v.close()
+}
+
+// napWatch notices that the machine was asleep: the wall clock went on while the other stood still. Setting the wall
+// clock looks the same and costs a handshake.
+type napWatch struct{ last time.Time }
+
+const napMin = 2 * time.Second
+
+func (n *napWatch) slept(now time.Time) bool {
+	last := n.last
+	n.last = now
+	return !last.IsZero() && now.Round(0).Sub(last.Round(0))-now.Sub(last) > napMin
+}

@@ -1,0 +1,196 @@
+package client
+
+import (
+	"time"
+
+	"tandem/app/control"
+	"tandem/engine"
+)
+
+// WireGuard's own timers are made for peers that are always there; the loop begins handshakes itself, when
+// a link comes up, when every path is silent, and when another hub answers than before.
+const (
+	silenceMax       = 2 * time.Second // of every path at once, before all shake hands anew
+	retryOften       = time.Second     // for the first
+	retryOftenTime   = 10 * time.Second
+	retrySeldom      = 5 * time.Second
+	awaitedTime      = 2 * time.Second // that the loop looks often for a handshake's end
+	triesPerEndpoint = 2
+)
+
+// A revival tells when to begin the next handshake, until there is an answer.
+type revival struct{ since, next time.Time }
+
+// begin says that a handshake begins now, the first of a row.
+func (r *revival) begin(now time.Time) { *r = revival{now, now.Add(retryOften)} }
+
+// end says that there was an answer.
+func (r *revival) end() { *r = revival{} }
+
+// due reports whether to begin a handshake at now, which then counts as begun.
+func (r *revival) due(now time.Time) bool {
+	switch {
+	case r.since.IsZero():
+		r.begin(now)
+		return true
+	case now.Before(r.next):
+		return false
+	case now.Sub(r.since) < retryOftenTime:
+		r.next = now.Add(retryOften)
+	default:
+		r.next = now.Add(retrySeldom)
+	}
+	return true
+}
+
+// advance brings each link a step further, and reports whether a handshake's answer is due any moment.
+func (v *live) advance(now time.Time) (awaited bool) {
+	v.look()
+	alive := false
+	for _, l := range v.carried {
+		alive = alive || l.alive
+	}
+	switch {
+	case alive:
+		v.silence, v.met = time.Time{}, true
+	case v.silence.IsZero():
+		v.silence = now
+	}
+	period := pingPeriod
+	if !alive && !v.revoked {
+		period = retryOften
+	}
+	for _, l := range v.carried {
+		if v.advanceLink(l, now, alive) {
+			awaited = true
+		}
+	}
+	if now.Sub(v.pinged) >= period {
+		v.pinged = now
+		v.bond.Ping()
+	}
+	if !alive && now.Sub(v.silence) > silenceMax {
+		v.askLookup()
+	}
+	return awaited
+}
+
+// advanceLink: a link that waits for its carrier's first answer tries again by itself, one that has had it when all are silent.
+func (v *live) advanceLink(l *link, now time.Time, othersAlive bool) (awaited bool) {
+	c := l.pipe.carrier.Load()
+	attached := l.pipe.attachment.Load() != nil
+	if c != nil && !attached && !c.Stats().Handshake.IsZero() {
+		v.attach(l)
+		l.revival.end()
+		return true
+	}
+	switch {
+	case l.alive:
+		l.tries = 0
+		l.revival.end()
+		return false
+	case v.revoked:
+		return false
+	case attached && l.pipe.answered() && (othersAlive || now.Sub(v.silence) < silenceMax):
+		return !othersAlive
+	}
+	if l.revival.due(now) {
+		l.tries++
+		if c == nil || l.tries%triesPerEndpoint == 0 {
+			v.reopen(l, now)
+		} else {
+			v.renew(l)
+		}
+	}
+	return now.Sub(l.revival.since) < awaitedTime
+}
+
+// reopen tries with a new socket, and the hub's next endpoint. How long it has been tried counts on.
+func (v *live) reopen(l *link, now time.Time) {
+	r := l.revival
+	v.open(l, now)
+	l.revival = r
+}
+
+func (v *live) renew(l *link) {
+	if c := l.pipe.carrier.Load(); c != nil {
+		c.Renew()
+	}
+}
+
+func (v *live) renewAll(now time.Time) {
+	for _, l := range v.carried {
+		l.revival.begin(now)
+		v.renew(l)
+	}
+}
+
+// look takes what the engine knows of the paths.
+func (v *live) look() {
+	bySlot := map[int]*link{}
+	for _, l := range v.carried {
+		if l.pipe.attachment.Load() != nil {
+			bySlot[l.slot] = l
+		}
+	}
+	for _, p := range v.bond.Paths() {
+		if l := bySlot[int(p.ID)]; l != nil {
+			l.rtt, l.loss = p.RTT, p.Loss
+			l.alive = l.pipe.answered() && !p.Suspect && !v.left
+		}
+	}
+}
+
+// heard acts on what the engine said.
+func (v *live) heard(e engine.Event, now time.Time) {
+	switch e.Kind {
+	case engine.HelloHeard:
+		v.setRevoked(false)
+		v.left = false
+		if e.Changed {
+			v.log.Info("the hub has started anew")
+			for _, l := range v.carried {
+				if l.slot != int(e.Path) {
+					l.revival.begin(now)
+					v.renew(l)
+				}
+			}
+		}
+	case engine.ByeHeard:
+		if e.Bye == engine.ByeRevoked {
+			v.setRevoked(true)
+			v.log.Error(revokedSentence)
+		} else {
+			v.left = true
+			v.log.Info("the hub stops")
+		}
+	}
+}
+
+func (v *live) setRevoked(revoked bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.revoked = revoked
+}
+
+const revokedSentence = "The hub is up but does not accept this device"
+
+// linkState is what people see of a link that is wanted.
+func (v *live) linkState(id string) (state, reason string) {
+	l := v.carried[id]
+	switch {
+	case l == nil:
+		return control.LinkUnusable, "all slots of this device are in use"
+	case l.trouble != "" && l.pipe.carrier.Load() == nil && l.endpoint.IsValid():
+		return control.LinkUnusable, l.trouble
+	case l.trouble != "":
+		return control.LinkConnecting, l.trouble
+	case v.revoked:
+		return control.LinkConnecting, revokedSentence
+	case l.alive:
+		return control.LinkConnected, ""
+	case l.pipe.attachment.Load() == nil:
+		return control.LinkConnecting, "the hub at " + l.endpoint.String() + " has not answered yet"
+	}
+	return control.LinkSilent, "the hub does not answer over it any more"
+}

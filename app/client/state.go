@@ -1,0 +1,165 @@
+package client
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"tandem/app/control"
+	"tandem/tunnel/carrier"
+)
+
+// A meter counts what a link has carried, over all its carriers, and how fast.
+type meter struct {
+	rx, tx         uint64 // of carriers that are closed
+	nowRx, nowTx   uint64 // of all
+	lastRx, lastTx uint64 // at the last measurement
+	at             time.Time
+	rxRate, txRate float64 // bits a second
+}
+
+func (m *meter) keep(s carrier.Stats) {
+	m.rx += s.Received
+	m.tx += s.Sent
+}
+
+func (c *Client) meter(id string) *meter {
+	m := c.meters[id]
+	if m == nil {
+		m = new(meter)
+		c.meters[id] = m
+	}
+	return m
+}
+
+// meterPeriod is over what time rates are measured.
+const meterPeriod = time.Second
+
+// measure reads all carriers' counters.
+func (c *Client) measure(now time.Time) {
+	for _, r := range c.links {
+		m := c.meter(r.ID)
+		m.nowRx, m.nowTx = m.rx, m.tx
+		if c.live == nil {
+			m.step(now)
+			continue
+		}
+		if l := c.live.carried[r.ID]; l != nil {
+			if open := l.pipe.carrier.Load(); open != nil {
+				s := open.Stats()
+				m.nowRx, m.nowTx = m.rx+s.Received, m.tx+s.Sent
+			}
+		}
+		m.step(now)
+	}
+}
+
+func (m *meter) step(now time.Time) {
+	passed := now.Sub(m.at)
+	if passed < meterPeriod*9/10 {
+		return
+	}
+	if !m.at.IsZero() {
+		m.rxRate = float64(m.nowRx-m.lastRx) * 8 / passed.Seconds()
+		m.txRate = float64(m.nowTx-m.lastTx) * 8 / passed.Seconds()
+	}
+	m.at, m.lastRx, m.lastTx = now, m.nowRx, m.nowTx
+}
+
+// show publishes how things are.
+func (c *Client) show(now time.Time) {
+	s := control.State{Links: c.showLinks()}
+	if c.member != nil {
+		s.Hub.Name, s.Hub.Endpoint = c.member.HubName, c.member.Endpoints[0]
+	}
+	if v := c.live; v != nil {
+		s.Connections = v.dialer.book.count()
+		for _, l := range v.carried {
+			if l.alive && l.endpoint.IsValid() && len(c.member.Endpoints) > 1 {
+				s.Hub.Endpoint = l.endpoint.String()
+			}
+		}
+	}
+	s.Phase = c.phaseNow(s.Links, now)
+	if s.Phase != c.phase {
+		c.phase, c.since = s.Phase, now
+		c.log.Info("phase", "phase", s.Phase)
+	}
+	s.Reason = c.reason(s)
+	c.publish(s, c.live)
+}
+
+func (c *Client) showLinks() []control.Link {
+	links := make([]control.Link, 0, len(c.links))
+	for _, r := range c.links {
+		set, m := c.settings.Link(r.ID), c.meter(r.ID)
+		l := control.Link{
+			Name: r.Name, Kind: r.Kind, Role: set.Role, Rx: m.nowRx, Tx: m.nowTx, RxRate: m.rxRate, TxRate: m.txRate,
+			LimitUp: set.LimitUp, LimitDown: set.LimitDown, Cap: set.Cap, ResetDay: set.ResetDay, Price: set.Price,
+		}
+		ok, state, reason := wanted(r, set)
+		switch {
+		case ok && c.live != nil:
+			state, reason = c.live.linkState(r.ID)
+			if k := c.live.carried[r.ID]; k != nil && k.alive {
+				l.RTT, l.Loss = milliseconds(k.rtt), k.loss
+			}
+		case ok:
+			state, reason = control.LinkOff, ""
+		}
+		l.State, l.Reason = state, reason
+		links = append(links, l)
+	}
+	return links
+}
+
+// patience is how long the hub may take to answer before it is called unreachable.
+const patience = 5 * time.Second
+
+// phaseNow says in one word how things are.
+func (c *Client) phaseNow(links []control.Link, now time.Time) control.Phase {
+	has := func(state string) bool {
+		return slices.ContainsFunc(links, func(l control.Link) bool { return l.State == state })
+	}
+	v := c.live
+	switch {
+	case c.member == nil:
+		return control.NotJoined
+	case v == nil:
+		return control.Off
+	case v.revoked:
+		return control.Revoked
+	case has(control.LinkConnected):
+		return control.Connected
+	case !has(control.LinkConnecting) && !has(control.LinkSilent):
+		return control.NoLink
+	case !v.silence.IsZero() && now.Sub(v.silence) > patience:
+		return control.Unreachable
+	}
+	return control.Connecting
+}
+
+// reason says the rest in a sentence.
+func (c *Client) reason(s control.State) string {
+	switch s.Phase {
+	case control.NotJoined:
+		return "tandem join CODE makes this device a hub's, with a code from tandem-hub invite"
+	case control.Off:
+		return c.broken
+	case control.Revoked:
+		return revokedSentence
+	case control.NoLink:
+		return idleLinks(c.links)
+	case control.Unreachable:
+		var over []string
+		for _, l := range s.Links {
+			if l.State == control.LinkConnecting || l.State == control.LinkSilent {
+				over = append(over, l.Name)
+			}
+		}
+		return fmt.Sprintf("hub unreachable since %s: %s does not answer over %s; it is tried again without end",
+			c.live.silence.Format(time.TimeOnly), s.Hub.Endpoint, strings.Join(over, ", "))
+	}
+	return ""
+}

@@ -1,0 +1,133 @@
+// Package control is the local API of the daemon: JSON over HTTP over a unix socket. The command line and
+// the window are its clients. What it says of itself is State, which `tandem status --json` prints.
+package control
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"tandem/app/config"
+)
+
+// Phase says in one word how things are.
+type Phase string
+
+// The phases.
+const (
+	NotJoined   Phase = "not joined"  // this device belongs to no hub
+	Off         Phase = "off"         // somebody said down, or the daemon is about to start or stop
+	NoLink      Phase = "no link"     // no link is usable
+	Connecting  Phase = "connecting"  // the hub has not answered yet
+	Connected   Phase = "connected"   // over one link at least
+	Unreachable Phase = "unreachable" // the hub does not answer over any link
+	Revoked     Phase = "revoked"     // the hub is up but does not accept this device
+)
+
+// What the State of a link says.
+const (
+	LinkConnected  = "connected"
+	LinkConnecting = "connecting" // the hub has not answered over it yet
+	LinkSilent     = "silent"     // it has answered, and does not any more
+	LinkOff        = "off"        // somebody said so, with off or the role never
+	LinkUnusable   = "unusable"   // Reason says why
+)
+
+// State is how things are.
+type State struct {
+	Phase       Phase  `json:"phase"`
+	Reason      string `json:"reason,omitempty"` // one sentence, unless Phase says it all
+	Hub         Hub    `json:"hub"`
+	Links       []Link `json:"links"`
+	Connections int    `json:"connections"` // TCP connections that are carried now
+}
+
+// Hub is the hub as this device knows it.
+type Hub struct {
+	Name     string `json:"name"`
+	Endpoint string `json:"endpoint"` // HOST:PORT
+}
+
+// Link is a network interface and how it is used.
+type Link struct {
+	Name   string      `json:"name"`
+	Kind   string      `json:"kind"` // wifi, cellular, ethernet, usb or other
+	Role   config.Role `json:"role"`
+	State  string      `json:"state"`
+	Reason string      `json:"reason"`   // one sentence, or ""
+	RTT    float64     `json:"rtt_ms"`   // to the hub, smoothed
+	Loss   float64     `json:"loss"`     // of packets to the hub, 0 to 1
+	Rx     uint64      `json:"rx_bytes"` // on the wire, since the daemon started
+	Tx     uint64      `json:"tx_bytes"`
+	RxRate float64     `json:"rx_bps"` // bits a second, over the last second
+	TxRate float64     `json:"tx_bps"`
+
+	PublicAddr string `json:"public_addr"` // as the Internet sees it; "": not known
+
+	LimitUp   config.Rate `json:"limit_up"`
+	LimitDown config.Rate `json:"limit_down"`
+	Cap       config.Size `json:"cap"`
+	ResetDay  int         `json:"reset_day"`
+	Price     float64     `json:"price"`
+}
+
+// LinkChange says what to change of a link; nil: as it is.
+type LinkChange struct {
+	On        *bool        `json:"on,omitempty"`
+	Role      *config.Role `json:"role,omitempty"`
+	LimitUp   *config.Rate `json:"limit_up,omitempty"`
+	LimitDown *config.Rate `json:"limit_down,omitempty"`
+	Cap       *config.Size `json:"cap,omitempty"`
+	ResetDay  *int         `json:"reset_day,omitempty"`
+	Price     *float64     `json:"price,omitempty"`
+}
+
+// Connection is a TCP connection that an application has opened.
+type Connection struct {
+	Number   int            `json:"number"`
+	Target   netip.AddrPort `json:"target"`
+	State    string         `json:"state"`
+	Opened   time.Time      `json:"opened"`
+	Sent     uint64         `json:"sent"` // octets, acknowledged
+	Received uint64         `json:"received"`
+	Subflows []Subflow      `json:"subflows"`
+	Trace    string         `json:"trace,omitempty"` // its last events, when asked for by its number
+}
+
+// Subflow is what of a connection goes over one link.
+type Subflow struct {
+	Link     string  `json:"link"`
+	State    string  `json:"state"`
+	RTT      float64 `json:"rtt_ms"`
+	Sent     uint64  `json:"sent"`
+	Received uint64  `json:"received"`
+}
+
+// Flow is datagrams of one protocol between two addresses, of the last minute.
+type Flow struct {
+	Protocol string         `json:"protocol"` // udp, icmp or a number
+	Source   netip.AddrPort `json:"source"`
+	Target   netip.AddrPort `json:"target"`
+	Sent     uint64         `json:"sent"` // octets of packets
+	Received uint64         `json:"received"`
+	Last     time.Time      `json:"last"`
+}
+
+// Joined is what came of joining.
+type Joined struct {
+	Hub    string `json:"hub"`
+	Device string `json:"device"` // the name of this device at the hub
+}
+
+// Backend is what stands behind the API.
+type Backend interface {
+	State() State
+	Up(ctx context.Context) error
+	Down(ctx context.Context) error
+	SetLink(ctx context.Context, name string, change LinkChange) error
+	Join(ctx context.Context, code string) (Joined, error)
+	Leave(ctx context.Context) error
+	Connections(ctx context.Context) ([]Connection, error)
+	Connection(ctx context.Context, number int) (Connection, error)
+	Flows(ctx context.Context) ([]Flow, error)
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"rsc.io/qr"
+
+	"tandem/app/invite"
+	"tandem/app/server"
+)
+
+// typed runs a command line and returns what it printed.
+func typed(t *testing.T, ctx context.Context, args ...string) (code int, out, errors string) {
+	t.Helper()
+	stdout, stderr := os.Stdout, os.Stderr
+	defer func() { os.Stdout, os.Stderr = stdout, stderr }()
+	read := func(f **os.File) func() string {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		*f = w
+		text := make(chan string)
+		go func() {
+			b, _ := io.ReadAll(r)
+			text <- string(b)
+		}()
+		return func() string { w.Close(); return <-text }
+	}
+	o, e := read(&os.Stdout), read(&os.Stderr)
+	code = run(ctx, args)
+	return code, o(), e()
+}
+
+func TestMisuse(t *testing.T) {
+	state := t.TempDir() + "/hub"
+	for _, c := range []struct {
+		args string
+		code int
+		says string
+	}{
+		{"", misused, "which command"},
+		{"frobnicate", misused, "no command"},
+		{"--frobnicate", misused, "unknown flag"},
+		{"run --frobnicate", misused, "unknown flag"},
+		{"run now", misused, "options only"},
+		{"run --listen here", misused, "ADDR:PORT"},
+		{"run --listen example.net:8684", misused, "ADDR:PORT"},
+		{"invite --expires soon", misused, "invalid argument"},
+		{"invite --expires -1h", misused, "positive"},
+		{"invite --replace", misused, "--name"},
+		{"revoke", misused, "one device"},
+		{"revoke a b", misused, "one device"},
+		{"run --endpoint nowhere", failed, "HOST:PORT"},
+		{"run --metrics 0.0.0.0:9100", failed, "loopback"},
+		{"invite", failed, "no hub"},
+		{"devices", failed, "no hub"},
+		{"revoke laptop", failed, "no hub"},
+	} {
+		code, out, errors := typed(t, t.Context(), append(strings.Fields(c.args), "--state", state)...)
+		if code != c.code || !strings.Contains(errors, c.says) || out != "" {
+			t.Errorf("%q: exit %d, %q, %q", c.args, code, out, errors)
+		}
+		if (code == misused) != strings.Contains(errors, "Usage:") {
+			t.Errorf("%q: exit %d with usage: %q", c.args, code, errors)
+		}
+		if _, err := os.Stat(state); err == nil {
+			t.Fatalf("%q made %s", c.args, state)
+		}
+	}
+}
+
+// An evening with a hub: it is run, asked for codes and devices, and stopped with an interrupt.
+func TestHub(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "hub")
+	free, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := free.LocalAddr().String()
+	free.Close()
+	if _, out, _ := typed(t, t.Context(), "check", "--state", state, "--listen", at); !strings.Contains(out, "is free") {
+		t.Errorf("check:\n%s", out)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	done := make(chan int)
+	go func() {
+		done <- run(ctx, []string{"run", "--state", state, "--listen", at, "--endpoint", "hub.example.net:8684", "--endpoint", "192.0.2.1:8684"})
+	}()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if o, err := server.Open(state); err == nil {
+			running := o.Running()
+			o.Close()
+			if running {
+				break
+			}
+		}
+		if time.Now().After(end) {
+			t.Fatal("the hub does not come up")
+		}
+	}
+
+	code, out, _ := typed(t, t.Context(), "invite", "--state", state, "--name", "laptop", "--expires", "2h")
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	c, err := invite.Parse(lines[len(lines)-1])
+	if code != 0 || err != nil || len(c.Endpoints) != 2 || time.Until(c.Expires) < 119*time.Minute {
+		t.Errorf("invite: exit %d, %v, %v\n%s", code, err, c.Endpoints, out)
+	}
+	code, out, _ = typed(t, t.Context(), "invite", "--state", state, "--json")
+	var said struct {
+		Code    string
+		Running bool `json:"hub_running"`
+	}
+	if err := json.Unmarshal([]byte(out), &said); code != 0 || err != nil || !said.Running {
+		t.Errorf("invite --json: exit %d, %v\n%s", code, err, out)
+	}
+	if _, err := invite.Parse(said.Code); err != nil {
+		t.Error(err)
+	}
+	code, out, _ = typed(t, t.Context(), "devices", "--state", state, "--json")
+	var l server.Listing
+	if err := json.Unmarshal([]byte(out), &l); code != 0 || err != nil || len(l.Invites) != 2 {
+		t.Errorf("devices --json: exit %d, %v\n%s", code, err, out)
+	}
+	if code, out, _ = typed(t, t.Context(), "devices", "--state", state); code != 0 || !strings.Contains(out, "laptop  invited until") {
+		t.Errorf("devices: exit %d\n%s", code, out)
+	}
+	if code, _, errors := typed(t, t.Context(), "revoke", "--state", state, "laptop"); code != failed || !strings.Contains(errors, "no device") {
+		t.Errorf("revoke: exit %d, %s", code, errors)
+	}
+	if code, _, errors := typed(t, t.Context(), "run", "--state", state); code != failed || !strings.Contains(errors, "another tandem-hub") {
+		t.Errorf("a second hub: exit %d, %s", code, errors)
+	}
+	code, out, _ = typed(t, t.Context(), "check", "--state", state+"2", "--listen", at)
+	if code != failed || !strings.Contains(out, "taken") || !strings.Contains(out, "MISSING") {
+		t.Errorf("check on its port: exit %d\n%s", code, out)
+	}
+	interrupt()
+	select {
+	case code := <-done:
+		if code != 0 {
+			t.Errorf("the hub ended with exit %d", code)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the hub does not stop")
+	}
+	if code, out, errors := typed(t, t.Context(), "invite", "--state", state); code != 0 || !strings.Contains(errors, "does not run") || !strings.Contains(out, "tandem1-") {
+		t.Errorf("invite without it: exit %d, %s\n%s", code, errors, out)
+	}
+}
+
+// What is drawn is what a reader of QR codes must find: two modules a character, light drawn.
+func TestQR(t *testing.T) {
+	var b bytes.Buffer
+	if err := drawQR(&b, "TANDEM1-ABCDEF"); err != nil {
+		t.Fatal(err)
+	}
+	code, err := qr.Encode("TANDEM1-ABCDEF", qr.L)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := strings.Split(strings.TrimRight(b.String(), "\n"), "\n")
+	if want := (code.Size + 4 + 1) / 2; len(rows) != want {
+		t.Fatalf("%d rows, not %d", len(rows), want)
+	}
+	for y, row := range rows {
+		for x, c := range []rune(row) {
+			upper, lower := c == '█' || c == '▀', c == '█' || c == '▄'
+			if upper == code.Black(x-2, 2*y-2) || lower == code.Black(x-2, 2*y-1) {
+				t.Fatalf("character %d of row %d is %c", x, y, c)
+			}
+		}
+	}
+}
+
+func TestOctets(t *testing.T) {
+	for n, want := range map[uint64]string{
+		0: "0 B", 999: "999 B", 1000: "1 kB", 1234: "1.23 kB", 999_400: "999 kB", 999_600: "1 MB", 12_345_678: "12.3 MB", 1 << 63: "9.22 EB",
+	} {
+		if got := octets(n); got != want {
+			t.Errorf("%d: %q, not %q", n, got, want)
+		}
+	}
+}

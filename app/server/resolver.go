@@ -1,0 +1,262 @@
+package server
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	resolvConf     = "/etc/resolv.conf"
+	upstreamsLife  = 5 * time.Second  // of what resolv.conf says
+	upstreamWait   = 2 * time.Second  // for an answer of one upstream
+	questionWait   = 6 * time.Second  // for an answer of any
+	questionsMax   = 512              // under way at once, of all devices
+	dnsIdle        = 10 * time.Second // of a TCP connection without a question
+	dnsUDPMax      = 1232             // octets of an answer over UDP: passes through every path
+	dnsUDPUnasked  = 512              // RFC 1035 4.2.1
+	dnsHeaderLen   = 12
+	dnsMessageMax  = 65535
+	dnsUpstreamMax = 3
+)
+
+// A resolver answers devices' questions by asking the hub's own resolvers. What it answers depends on
+// what the device may reach: an address that the hub would refuse is of no use, and may be an attempt
+// to have a browser reach into a local network (DNS rebinding).
+type resolver struct {
+	given []string // HOST:PORT; nil: as resolv.conf says
+	ipv6  func() bool
+	busy  chan struct{} // holds a place for each question under way
+
+	asked, failed atomic.Uint64
+
+	mu    sync.Mutex
+	known []string
+	read  time.Time
+}
+
+func newResolver(given []string, ipv6 func() bool) *resolver {
+	return &resolver{given: given, ipv6: ipv6, busy: make(chan struct{}, questionsMax)}
+}
+
+// upstreams returns whom to ask.
+func (r *resolver) upstreams() []string {
+	if r.given != nil {
+		return r.given
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.read.IsZero() || time.Since(r.read) > upstreamsLife {
+		r.read = time.Now()
+		r.known = readUpstreams(resolvConf)
+	}
+	return r.known
+}
+
+func readUpstreams(path string) (hosts []string) {
+	c, err := dns.ClientConfigFromFile(path)
+	if err != nil {
+		return nil
+	}
+	for _, s := range c.Servers[:min(len(c.Servers), dnsUpstreamMax)] {
+		hosts = append(hosts, net.JoinHostPort(s, c.Port))
+	}
+	return hosts
+}
+
+// answer returns the answer to a question, or nil when there is none: it was not one, or too many are
+// under way. It takes up to questionWait.
+func (r *resolver) answer(ctx context.Context, question []byte, tcp bool, rules *Rules) []byte {
+	if len(question) < dnsHeaderLen || question[2]&0x80 != 0 { // an answer, RFC 1035 4.1.1
+		return nil
+	}
+	select {
+	case r.busy <- struct{}{}:
+		defer func() { <-r.busy }()
+	default:
+		return nil
+	}
+	r.asked.Add(1)
+	q := new(dns.Msg)
+	a := new(dns.Msg)
+	switch err := q.Unpack(question); {
+	case err != nil:
+		q.Id = binary.BigEndian.Uint16(question)
+		a.SetRcode(q, dns.RcodeFormatError)
+	case q.Opcode != dns.OpcodeQuery || len(q.Question) != 1:
+		a.SetRcode(q, dns.RcodeNotImplemented)
+	case q.Question[0].Qtype == dns.TypeAXFR || q.Question[0].Qtype == dns.TypeIXFR:
+		a.SetRcode(q, dns.RcodeRefused)
+	default:
+		a = r.ask(ctx, q, tcp)
+		r.filter(a, rules)
+	}
+	if !tcp {
+		a.Truncate(roomOf(q))
+	}
+	packed, err := a.Pack()
+	if err != nil || len(packed) > dnsMessageMax {
+		r.failed.Add(1)
+		return nil
+	}
+	return packed
+}
+
+// roomOf returns how many octets an answer over UDP may have.
+func roomOf(q *dns.Msg) int {
+	if o := q.IsEdns0(); o != nil {
+		return min(max(int(o.UDPSize()), dnsUDPUnasked), dnsUDPMax)
+	}
+	return dnsUDPUnasked
+}
+
+// ask asks one upstream after the other, twice.
+func (r *resolver) ask(ctx context.Context, q *dns.Msg, tcp bool) *dns.Msg {
+	ctx, cancel := context.WithTimeout(ctx, questionWait)
+	defer cancel()
+	c := dns.Client{Net: "udp", Timeout: upstreamWait}
+	if tcp {
+		c.Net = "tcp"
+	}
+	var poor *dns.Msg // an answer that another upstream may better
+	hosts := r.upstreams()
+	for _, host := range slices.Concat(hosts, hosts) {
+		if ctx.Err() != nil {
+			break
+		}
+		asked := q.Copy()
+		asked.Id = dns.Id() // not one that the device, or who watches it, could foresee
+		a, _, err := c.ExchangeContext(ctx, asked, host)
+		if err != nil {
+			continue
+		}
+		a.Id = q.Id
+		if a.Rcode != dns.RcodeServerFailure && a.Rcode != dns.RcodeRefused {
+			return a
+		}
+		poor = a
+	}
+	r.failed.Add(1)
+	if poor == nil {
+		poor = new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
+	}
+	return poor
+}
+
+// filter takes out of an answer what the device could not reach.
+func (r *resolver) filter(a *dns.Msg, rules *Rules) {
+	ipv6 := r.ipv6()
+	changed := map[uint16]bool{} // types of which something is missing now
+	useless := func(ip net.IP, of uint16) bool {
+		addr, ok := netip.AddrFromSlice(ip)
+		addr = addr.Unmap()
+		no := !ok || addr.Is6() && !ipv6 || rules.denied(addr) != ""
+		changed[of] = changed[of] || no
+		return no
+	}
+	drop := func(rr dns.RR) bool {
+		of := rr.Header().Rrtype
+		switch rr := rr.(type) {
+		case *dns.A:
+			return useless(rr.A, of)
+		case *dns.AAAA:
+			return useless(rr.AAAA, of)
+		case *dns.HTTPS:
+			rr.Value = hints(rr.Value, func(ip net.IP) bool { return useless(ip, of) })
+		case *dns.SVCB:
+			rr.Value = hints(rr.Value, func(ip net.IP) bool { return useless(ip, of) })
+		}
+		return false
+	}
+	a.Answer = slices.DeleteFunc(a.Answer, drop)
+	a.Extra = slices.DeleteFunc(a.Extra, drop)
+	// A signature over records of which some are missing does not hold.
+	a.Answer = slices.DeleteFunc(a.Answer, func(rr dns.RR) bool {
+		s, ok := rr.(*dns.RRSIG)
+		return ok && changed[s.TypeCovered]
+	})
+	for _, yes := range changed {
+		a.AuthenticatedData = a.AuthenticatedData && !yes
+	}
+}
+
+// hints takes the addresses that are of no use out of a service binding (RFC 9460 7.3).
+func hints(values []dns.SVCBKeyValue, useless func(net.IP) bool) []dns.SVCBKeyValue {
+	return slices.DeleteFunc(values, func(v dns.SVCBKeyValue) bool {
+		switch v := v.(type) {
+		case *dns.SVCBIPv4Hint:
+			v.Hint = slices.DeleteFunc(v.Hint, useless)
+			return len(v.Hint) == 0
+		case *dns.SVCBIPv6Hint:
+			v.Hint = slices.DeleteFunc(v.Hint, useless)
+			return len(v.Hint) == 0
+		}
+		return false
+	})
+}
+
+// serve answers the questions that come over a TCP connection, one after the other, and closes it
+// (RFC 7766).
+func (r *resolver) serve(ctx context.Context, c net.Conn, rules func() *Rules) {
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.SetDeadline(time.Now()) })()
+	for {
+		c.SetDeadline(time.Now().Add(dnsIdle))
+		if ctx.Err() != nil {
+			return
+		}
+		var length [2]byte
+		if _, err := io.ReadFull(c, length[:]); err != nil {
+			return
+		}
+		question := make([]byte, binary.BigEndian.Uint16(length[:]))
+		if _, err := io.ReadFull(c, question); err != nil {
+			return
+		}
+		a := r.answer(ctx, question, true, rules())
+		if a == nil {
+			return
+		}
+		c.SetDeadline(time.Now().Add(dnsIdle))
+		if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(a))), a...)); err != nil {
+			return
+		}
+	}
+}
+
+// routedLife is how old the knowledge gets whether the hub has a default route.
+const routedLife = 5 * time.Second
+
+// A routed tells whether the hub can send to the Internet by IPv6, as far as its routes say.
+type routed struct {
+	mu  sync.Mutex
+	at  time.Time
+	yes bool
+}
+
+func (r *routed) ipv6() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.at.IsZero() || time.Since(r.at) > routedLife {
+		r.at, r.yes = time.Now(), hasRoute("udp6", "[2000::1]:53")
+	}
+	return r.yes
+}
+
+// hasRoute reports whether the system knows a way to an address. Nothing is sent.
+func hasRoute(network, address string) bool {
+	c, err := net.Dial(network, address)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}

@@ -1,0 +1,272 @@
+package server
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// An upstream answers each name with the records that it is given for it, over UDP and TCP.
+type upstream struct {
+	at    string
+	asked atomic.Int64
+}
+
+func newUpstream(t *testing.T, zone map[string][]string, rcode int) *upstream {
+	t.Helper()
+	u := &upstream{}
+	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		u.asked.Add(1)
+		a := new(dns.Msg).SetRcode(q, rcode)
+		for _, s := range zone[q.Question[0].Name] {
+			rr, err := dns.NewRR(q.Question[0].Name + " 60 IN " + s)
+			if err != nil {
+				panic(err)
+			}
+			a.Answer = append(a.Answer, rr)
+		}
+		a.AuthenticatedData = true
+		if _, udp := w.RemoteAddr().(*net.UDPAddr); udp {
+			a.Truncate(roomOf(q))
+		}
+		w.WriteMsg(a)
+	})
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.at = c.LocalAddr().String()
+	l, err := net.Listen("tcp", u.at)
+	if err != nil {
+		t.Skipf("the port of the UDP socket is taken by TCP: %v", err)
+	}
+	for _, s := range []*dns.Server{{PacketConn: c, Handler: handler}, {Listener: l, Handler: handler}} {
+		ready := make(chan struct{})
+		s.NotifyStartedFunc = func() { close(ready) }
+		go s.ActivateAndServe()
+		<-ready
+		t.Cleanup(func() { s.Shutdown() })
+	}
+	return u
+}
+
+func ipv6(yes bool) func() bool { return func() bool { return yes } }
+
+func question(t *testing.T, name string, qtype uint16, edit func(*dns.Msg)) []byte {
+	t.Helper()
+	q := new(dns.Msg).SetQuestion(name, qtype)
+	q.Id = 4711
+	if edit != nil {
+		edit(q)
+	}
+	b, err := q.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func answerTexts(t *testing.T, b []byte) (m *dns.Msg, texts []string) {
+	t.Helper()
+	m = new(dns.Msg)
+	if err := m.Unpack(b); err != nil {
+		t.Fatal(err)
+	}
+	if m.Id != 4711 || !m.Response {
+		t.Errorf("no answer to the question: %v", m)
+	}
+	for _, rr := range m.Answer {
+		texts = append(texts, strings.Join(strings.Fields(rr.String())[3:], " "))
+	}
+	return m, texts
+}
+
+func TestResolverAnswersWhatCanBeReached(t *testing.T) {
+	u := newUpstream(t, map[string][]string{
+		"a.test.":      {"A 93.184.216.34"},
+		"rebind.test.": {"A 10.0.0.1", "A 127.0.0.1", "A 93.184.216.34", "RRSIG A 8 2 60 20300101000000 20290101000000 1 test. AAAA"},
+		"own.test.":    {"A 203.0.113.5"},
+		"six.test.":    {"AAAA 2606:2800:220:1::1"},
+		"ula.test.":    {"AAAA fd00::1", "AAAA ::1", "AAAA 64:ff9b::a00:1"},
+		"svc.test.":    {`HTTPS 1 . alpn=h3 ipv4hint=10.0.0.1,93.184.216.34 ipv6hint=2606:2800:220:1::1`},
+		"alias.test.":  {"CNAME a.test."},
+	}, dns.RcodeSuccess)
+	for _, c := range []struct {
+		name  string
+		qtype uint16
+		six   bool
+		lan   bool
+		want  []string
+		ad    bool
+	}{
+		{"a.test.", dns.TypeA, false, false, []string{"A 93.184.216.34"}, true},
+		{"rebind.test.", dns.TypeA, true, false, []string{"A 93.184.216.34"}, false},
+		{"rebind.test.", dns.TypeA, true, true, []string{"A 10.0.0.1", "A 93.184.216.34"}, false},
+		{"own.test.", dns.TypeA, true, true, nil, false},
+		{"six.test.", dns.TypeAAAA, true, false, []string{"AAAA 2606:2800:220:1::1"}, true},
+		{"six.test.", dns.TypeAAAA, false, false, nil, false},
+		{"ula.test.", dns.TypeAAAA, true, false, nil, false},
+		{"ula.test.", dns.TypeAAAA, true, true, []string{"AAAA fd00::1", "AAAA 64:ff9b::a00:1"}, false},
+		{"svc.test.", dns.TypeHTTPS, true, false, []string{`HTTPS 1 . alpn="h3" ipv4hint="93.184.216.34" ipv6hint="2606:2800:220:1::1"`}, false},
+		{"svc.test.", dns.TypeHTTPS, false, false, []string{`HTTPS 1 . alpn="h3" ipv4hint="93.184.216.34"`}, false},
+		{"alias.test.", dns.TypeA, false, false, []string{"CNAME a.test."}, true},
+	} {
+		for _, tcp := range []bool{false, true} {
+			rules := rulesForTest()
+			rules.LAN = c.lan
+			r := newResolver([]string{u.at}, ipv6(c.six))
+			m, texts := answerTexts(t, r.answer(t.Context(), question(t, c.name, c.qtype, nil), tcp, &rules))
+			if !slices.Equal(texts, c.want) {
+				t.Errorf("%s, IPv6 %v, local %v, TCP %v: %q, want %q", c.name, c.six, c.lan, tcp, texts, c.want)
+			}
+			if m.AuthenticatedData != c.ad || m.Rcode != dns.RcodeSuccess {
+				t.Errorf("%s: AD %v, rcode %d", c.name, m.AuthenticatedData, m.Rcode)
+			}
+		}
+	}
+}
+
+func TestResolverTruncates(t *testing.T) {
+	var many []string
+	for i := range 100 {
+		many = append(many, fmt.Sprintf("A 93.184.216.%d", i))
+	}
+	u := newUpstream(t, map[string][]string{"many.test.": many}, dns.RcodeSuccess)
+	r := newResolver([]string{u.at}, ipv6(true))
+	rules := rulesForTest()
+	for _, c := range []struct {
+		what      string
+		size      uint16 // 0: no EDNS
+		tcp       bool
+		max       int
+		truncated bool
+	}{
+		{"plain", 0, false, 512, true},
+		{"EDNS", 1200, false, 1200, true},
+		{"EDNS beyond what passes", 4096, false, dnsUDPMax, true},
+		{"TCP", 0, true, 65535, false},
+	} {
+		b := r.answer(t.Context(), question(t, "many.test.", dns.TypeA, func(q *dns.Msg) {
+			if c.size > 0 {
+				q.SetEdns0(c.size, false)
+			}
+		}), c.tcp, &rules)
+		m, texts := answerTexts(t, b)
+		if len(b) > c.max || m.Truncated != c.truncated || !c.truncated && len(texts) != len(many) {
+			t.Errorf("%s: %d octets, %d records, TC %v", c.what, len(b), len(texts), m.Truncated)
+		}
+	}
+}
+
+func TestResolverFindsOneThatAnswers(t *testing.T) {
+	dead, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := dead.LocalAddr().String()
+	dead.Close()
+	broken := newUpstream(t, nil, dns.RcodeServerFailure)
+	good := newUpstream(t, map[string][]string{"a.test.": {"A 93.184.216.34"}}, dns.RcodeSuccess)
+	rules := rulesForTest()
+	r := newResolver([]string{gone, broken.at, good.at}, ipv6(true))
+	if _, texts := answerTexts(t, r.answer(t.Context(), question(t, "a.test.", dns.TypeA, nil), false, &rules)); len(texts) != 1 {
+		t.Errorf("%q", texts)
+	}
+	for what, hosts := range map[string][]string{"nobody": {}, "nobody there": {gone}, "one that fails": {broken.at}} {
+		r := newResolver(hosts, ipv6(true))
+		m, _ := answerTexts(t, r.answer(t.Context(), question(t, "a.test.", dns.TypeA, nil), false, &rules))
+		if m.Rcode != dns.RcodeServerFailure || r.failed.Load() != 1 {
+			t.Errorf("%s: %v, %d failures", what, m, r.failed.Load())
+		}
+	}
+}
+
+func TestResolverIsNotAskedEverything(t *testing.T) {
+	u := newUpstream(t, nil, dns.RcodeSuccess)
+	r := newResolver([]string{u.at}, ipv6(true))
+	rules := rulesForTest()
+	for what, c := range map[string]struct {
+		q     []byte
+		rcode int // -1: no answer
+	}{
+		"nothing":       {nil, -1},
+		"an answer":     {question(t, "a.test.", dns.TypeA, func(q *dns.Msg) { q.Response = true }), -1},
+		"half a header": {question(t, "a.test.", dns.TypeA, nil)[:7], -1},
+		"cut off":       {question(t, "a.test.", dns.TypeA, nil)[:15], dns.RcodeFormatError},
+		"an update":     {question(t, "a.test.", dns.TypeA, func(q *dns.Msg) { q.Opcode = dns.OpcodeUpdate }), dns.RcodeNotImplemented},
+		"two questions": {question(t, "a.test.", dns.TypeA, func(q *dns.Msg) { q.Question = append(q.Question, q.Question[0]) }), dns.RcodeNotImplemented},
+		"a whole zone":  {question(t, "test.", dns.TypeAXFR, nil), dns.RcodeRefused},
+	} {
+		b := r.answer(t.Context(), c.q, false, &rules)
+		if c.rcode < 0 {
+			if b != nil {
+				t.Errorf("%s is answered", what)
+			}
+			continue
+		}
+		if m, _ := answerTexts(t, b); m.Rcode != c.rcode {
+			t.Errorf("%s: rcode %d, want %d", what, m.Rcode, c.rcode)
+		}
+	}
+	for range questionsMax {
+		r.busy <- struct{}{}
+	}
+	if r.answer(t.Context(), question(t, "a.test.", dns.TypeA, nil), false, &rules) != nil {
+		t.Error("answered with as many under way as may be")
+	}
+	if n := u.asked.Load(); n != 0 {
+		t.Errorf("the upstream was asked %d times", n)
+	}
+}
+
+func TestResolverOverTCP(t *testing.T) {
+	u := newUpstream(t, map[string][]string{"a.test.": {"A 93.184.216.34"}}, dns.RcodeSuccess)
+	r := newResolver([]string{u.at}, ipv6(true))
+	device, hub := net.Pipe()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.serve(ctx, hub, func() *Rules { rules := rulesForTest(); return &rules })
+	}()
+	device.SetDeadline(time.Now().Add(patience))
+	for range 3 {
+		q := question(t, "a.test.", dns.TypeA, nil)
+		device.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(q))), q...))
+		var length [2]byte
+		if _, err := io.ReadFull(device, length[:]); err != nil {
+			t.Fatal(err)
+		}
+		a := make([]byte, binary.BigEndian.Uint16(length[:]))
+		io.ReadFull(device, a)
+		if _, texts := answerTexts(t, a); len(texts) != 1 {
+			t.Errorf("%q", texts)
+		}
+	}
+	cancel()
+	<-done
+	if _, err := device.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+func TestUpstreamsOfResolvConf(t *testing.T) {
+	path := t.TempDir() + "/resolv.conf"
+	os.WriteFile(path, []byte("# made by hand\nnameserver 192.0.2.1\nnameserver 2001:db8::1\nsearch example.net\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n"), 0o600)
+	if got, want := readUpstreams(path), []string{"192.0.2.1:53", "[2001:db8::1]:53", "192.0.2.2:53"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := readUpstreams(path + ".none"); got != nil {
+		t.Errorf("without the file: %q", got)
+	}
+}

@@ -1,0 +1,124 @@
+// Command tandem uses all links of this device at once: it joins a hub, runs the daemon, and tells the
+// daemon what to do.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"tandem/app/config"
+	"tandem/app/control"
+)
+
+// Exit codes.
+const (
+	failed  = 1
+	misused = 2
+)
+
+func main() {
+	// The first interrupt ends ctx, the second the process.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// A misuse is an error of whoever typed the command.
+type misuse struct{ error }
+
+// errSaid says that the command failed and has said why.
+var errSaid = errors.New("said")
+
+// options are those of every command.
+type options struct {
+	state  string // folder
+	socket string // of the daemon; "": where one is found
+}
+
+func run(ctx context.Context, args []string, out, diagnosis io.Writer) int {
+	var o options
+	root := &cobra.Command{
+		Use:           "tandem",
+		Short:         "All links of this device at once",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return misuse{errors.New("which command?")}
+			}
+			return misuse{fmt.Errorf("there is no command %q", args[0])}
+		},
+		RunE: func(*cobra.Command, []string) error { return nil },
+	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{err} })
+	root.SetOut(out)
+	root.SetErr(diagnosis)
+	f := root.PersistentFlags()
+	f.StringVar(&o.state, "state", string(config.DefaultFolder()), "`DIR` of keys and settings")
+	f.StringVar(&o.socket, "socket", "", "`PATH` of the daemon's socket")
+	root.AddCommand(
+		demoCommand(), joinCommand(&o), leaveCommand(&o), runCommand(&o), upCommand(&o), downCommand(&o), statusCommand(&o),
+		linksCommand(&o), linkCommand(&o), connectionsCommand(&o), flowsCommand(&o), checkCommand(&o),
+	)
+	root.SetArgs(args)
+	command, err := root.ExecuteContextC(ctx)
+	var m misuse
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &m):
+		fmt.Fprintf(diagnosis, "tandem: %v\n\n%s", err, command.UsageString())
+		return misused
+	case !errors.Is(err, errSaid):
+		fmt.Fprintf(diagnosis, "tandem: %v\n", err)
+	}
+	return failed
+}
+
+// arguments wants least to most of them.
+func arguments(least, most int, what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < least || len(args) > most {
+			return misuse{fmt.Errorf("%s, not %d arguments", what, len(args))}
+		}
+		return nil
+	}
+}
+
+var noArguments = arguments(0, 0, "this command takes options only")
+
+func (o *options) folder() config.Folder { return config.Folder(o.state) }
+
+// listenAt is where the daemon of this state listens.
+func (o *options) listenAt() string {
+	if o.socket != "" {
+		return o.socket
+	}
+	return control.Socket(o.folder())
+}
+
+// daemon returns a client of the daemon: the one of this state, else the system's.
+func (o *options) daemon() *control.Client {
+	at := o.listenAt()
+	if o.socket == "" {
+		if _, err := os.Stat(at); err != nil {
+			if system := control.Socket("/var/lib/tandem"); exists(system) {
+				at = system
+			}
+		}
+	}
+	return control.NewClient(at)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tandem/app/client"
+	"tandem/app/config"
+	"tandem/app/control"
+	"tandem/app/invite"
+	"tandem/platform"
+	"tandem/platform/platformtest"
+	"tandem/tunnel/carrier"
+)
+
+// A terminal is where commands are typed, with a state of its own.
+type terminal struct {
+	t     *testing.T
+	state string
+}
+
+func newTerminal(t *testing.T) *terminal { return &terminal{t, filepath.Join(t.TempDir(), "state")} }
+
+// types runs a command, and wants its exit code and a part of what it says.
+func (m *terminal) types(code int, part string, args ...string) string {
+	m.t.Helper()
+	var out, diagnosis bytes.Buffer
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	got := run(ctx, append([]string{"--state", m.state}, args...), &out, &diagnosis)
+	if said := out.String() + diagnosis.String(); got != code || !strings.Contains(said, part) {
+		m.t.Errorf("%q: exit code %d, said %q; want %d and %q", args, got, said, code, part)
+	}
+	return out.String()
+}
+
+func TestMisuse(t *testing.T) {
+	m := newTerminal(t)
+	for _, c := range []struct{ line, want string }{
+		{"", "which command?"},
+		{"fly", `there is no command "fly"`},
+		{"status --colour", "unknown flag: --colour"},
+		{"status now", "takes options only"},
+		{"join", "one code is wanted"},
+		{"join a b", "one code is wanted"},
+		{"run --routes 10.0.0.0/33", `"10.0.0.0/33" is neither default nor a network`},
+		{"run --scheduler best", `"best" is not a scheduler`},
+		{"run --establish quickly", "--establish is timer or sim"},
+		{"run --socks 1080", "--socks wants ADDR:PORT"},
+		{"run --socks 127.0.0.1:1080 --routes default", "--socks takes the place of --routes"},
+		{"run --hub socks5://192.0.2.1:1080", "not supported yet"},
+		{"link", "a link's name"},
+		{"link wlan0", "what is to change?"},
+		{"link wlan0 first", `"first" is none of on, off`},
+		{"link wlan0 --limit-up fast", `"fast" is not a rate`},
+		{"link wlan0 --cap much", `"much" is not a size`},
+		{"link wlan0 --reset-day x", "invalid argument"},
+		{"connections first", "is not the number of a connection"},
+		{"demo --seconds -1", "is not negative"},
+	} {
+		m.types(2, c.want, strings.Fields(c.line)...)
+	}
+}
+
+func TestFailures(t *testing.T) {
+	m := newTerminal(t)
+	for _, verb := range []string{"up", "down", "status", "links", "connections", "flows", "link wlan0 off"} {
+		if exists(control.Socket("/var/lib/tandem")) {
+			t.Skip("a daemon of the system runs here")
+		}
+		m.types(1, "no tandem daemon is running", strings.Fields(verb)...)
+	}
+	m.types(1, "this device belongs to no hub", "leave")
+	m.types(1, "is not an invite code of tandem", "join", "hello")
+	stale := invite.Code{Hub: carrier.NewKey().Public(), Key: carrier.NewKey(), Endpoints: []string{"192.0.2.1:8684"}, Expires: time.Now().Add(-time.Hour)}
+	m.types(1, "has expired", "join", stale.String())
+	m.types(1, "a proxy at 0.0.0.0:0, which is not loopback, needs a password", "run", "--socks", "0.0.0.0:0")
+	m.types(1, "belongs to no hub", "check")
+	if exists(m.state) && len(list(m.state)) > 0 {
+		t.Errorf("failures left %q", list(m.state))
+	}
+}
+
+func list(folder string) (names []string) {
+	entries, _ := os.ReadDir(folder)
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func TestCorruptSettings(t *testing.T) {
+	m := newTerminal(t)
+	os.Mkdir(m.state, 0o700)
+	name := filepath.Join(m.state, "settings.json")
+	os.WriteFile(name, []byte("{\n\"dwon\": true\n}"), 0o600)
+	m.types(1, name+`:2: "dwon" is not known here`, "run")
+	m.types(1, name+`:2: "dwon" is not known here`, "check")
+}
+
+// TestVerbs types at a daemon that has joined nothing.
+func TestVerbs(t *testing.T) {
+	m := newTerminal(t)
+	host := platformtest.New(platform.Link{Name: "wlan0", Kind: "wifi", ID: "a", Index: 2, MTU: 1500, Usable: true},
+		platform.Link{Name: "docker0", Kind: "other", ID: "b", Index: 3, MTU: 1500, Reason: "It is a bridge of containers."})
+	o := options{state: m.state}
+	d, err := client.New(client.Config{State: o.folder(), Host: host, Socket: o.listenAt()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := d.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	defer running.Wait()
+	defer cancel()
+	if err := d.Wait(ctx, func(s control.State) bool { return len(s.Links) == 2 }); err != nil {
+		t.Fatal(err)
+	}
+	var s control.State
+	if err := json.Unmarshal([]byte(m.types(0, "", "status", "--json")), &s); err != nil || s.Phase != control.NotJoined || len(s.Links) != 2 {
+		t.Errorf("status %+v, %v", s, err)
+	}
+	m.types(0, "not joined, 0 connections", "status")
+	m.types(0, "It is a bridge of containers.", "links")
+	m.types(0, "", "link", "wlan0", "backup", "--limit-up", "5Mbit", "--cap", "20GB", "--reset-day", "3", "--price", "1.5")
+	m.types(0, "", "link", "wlan0", "off")
+	m.types(1, "reset_day: 31", "link", "wlan0", "--reset-day", "31")
+	m.types(1, `link "eth9": not found`, "link", "eth9", "off")
+	var links []control.Link
+	if err := json.Unmarshal([]byte(m.types(0, "", "links", "--json")), &links); err != nil {
+		t.Fatal(err)
+	}
+	if l := links[1]; l.State != control.LinkOff || l.Role != config.Backup || l.LimitUp != 5e6 || l.Cap != 20e9 || l.ResetDay != 3 || l.Price != 1.5 {
+		t.Errorf("link %+v", l)
+	}
+	m.types(0, "TARGET", "connections")
+	m.types(1, "connection 7: not found", "connections", "7")
+	m.types(0, "PROTOCOL", "flows")
+	m.types(1, "belongs to no hub", "up")
+	m.types(0, "", "down")
+	m.types(1, "belongs to no hub", "leave")
+	m.types(1, "another tandem daemon is running", "run", "--socks", "127.0.0.1:0")
+}
+
+func TestSocksAddress(t *testing.T) {
+	for text, want := range map[string]client.Socks{
+		"127.0.0.1:1080":     {Listen: "127.0.0.1:1080"},
+		"me:pa55@0.0.0.0:80": {Listen: "0.0.0.0:80", User: "me", Password: "pa55"},
+		"[::1]:1080":         {Listen: "[::1]:1080"},
+	} {
+		if got, err := parseSocks(text); err != nil || got != want {
+			t.Errorf("%s: %+v, %v, want %+v", text, got, err, want)
+		}
+	}
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package relay
+
+import "net"
+
+func newNetStream(c *net.TCPConn) Stream { return tcpStream{c} }
