@@ -117,7 +117,7 @@ func (b *Bond) follow(now clock.Time, key routeKey, four bool, lead *bondPath) *
 // carries reports whether a path that is attached works and carries packets of the family.
 func (b *Bond) carries(p *bondPath, four bool) bool {
 	_, _, ok := b.datagrams.alias(p, four)
-	return ok && !p.gone && !p.silent && !p.peerOff
+	return ok && !p.gone && !p.dead()
 }
 
 // returns reports whether a path of a better role has worked for a while.

@@ -184,18 +184,30 @@ func (b *Bond) arrived(now clock.Time, pkt []byte) []byte {
 	return d.in.Push(now, pkt)
 }
 
-// receiveDatagram takes a packet that is none of TCP and not the control lane's, and reports whether it was
-// one for the datagram lane.
-func (b *Bond) receiveDatagram(now clock.Time, p *bondPath, pkt []byte) bool {
-	d, n := b.datagrams, &b.counters.Datagrams
-	if d == nil {
-		return false
+// receiveOther takes a packet that is no segment: of one of the lanes, or of ICMP about a segment. It reports
+// whether it was for anybody.
+func (b *Bond) receiveOther(now clock.Time, p *bondPath, pkt []byte) bool {
+	if b.lane == nil {
+		return b.tooBig(now, pkt)
 	}
-	v := &d.view
-	if v.Parse(pkt) != nil || v.Protocol == wire.TCP {
+	v := &b.datagrams.view
+	switch {
+	case v.Parse(pkt) != nil || v.Protocol == wire.TCP:
 		return false
+	case p.hears(v):
+		if !b.lane.receive(now, p, pkt) {
+			return false
+		}
+		b.hear(now)
+	case !v.Error || !b.tooBig(now, pkt):
+		b.receiveDatagram(now, p, pkt[:v.Length()])
 	}
-	pkt = pkt[:v.Length()]
+	return true
+}
+
+// receiveDatagram takes a packet of the datagram lane, which was parsed.
+func (b *Bond) receiveDatagram(now clock.Time, p *bondPath, pkt []byte) {
+	d, v, n := b.datagrams, &b.datagrams.view, &b.counters.Datagrams
 	four := v.Source.Is4()
 	client, _, ok := d.alias(p, four)
 	host := d.host(four)
@@ -205,7 +217,7 @@ func (b *Bond) receiveDatagram(now clock.Time, p *bondPath, pkt []byte) bool {
 	}
 	if !ok || !host.IsValid() || claimed != client {
 		n.Spoofed++
-		return true
+		return
 	}
 	n.Received++
 	b.lane.control.Got(datagram.PathID(p.id), len(pkt))
@@ -215,12 +227,11 @@ func (b *Bond) receiveDatagram(now clock.Time, p *bondPath, pkt []byte) bool {
 		whole, ok := d.parts.Add(now, v, pkt)
 		n.Incomplete += d.parts.Lost() - before
 		if !ok || v.Parse(whole) != nil {
-			return true
+			return
 		}
 		pkt = whole
 	}
 	if own := b.arrived(now, pkt); own != nil {
 		v.Readdress(own, client, host)
 	}
-	return true
 }

@@ -302,9 +302,13 @@ func TestNothingSpoofedPasses(t *testing.T) {
 	hello.Ping(p.now, 0, 0)
 	_, msg, _ := hello.Transmit(p.now, buf[:])
 	p.ends[1].Receive(p.now, 0, udp(netip.AddrPortFrom(client4, 5), netip.AddrPortFrom(hub4, datagram.Port), string(msg)))
+	p.flush()
 	if got := p.took(1); len(got) != 1 {
 		t.Errorf("%d packets", len(got))
 	}
+	t.Log("and what the control lane does not take is not taken for a datagram")
+	p.ends[1].Receive(p.now, 0, udp(netip.AddrPortFrom(client4, datagram.Port), netip.AddrPortFrom(hub4, datagram.Port), "nonsense"))
+	p.wantPackets(1)
 }
 
 // A long packet that may be cut is; whole it comes out of the hub, in fragments of the client.

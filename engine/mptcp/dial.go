@@ -64,8 +64,8 @@ func (b *Bond) pathsFor(target netip.Addr, ids []PathID) []*bondPath {
 
 // before reports whether p is to be preferred to q for a new connection.
 func (p *bondPath) before(q *bondPath) bool {
-	if p.peerOff != q.peerOff {
-		return q.peerOff
+	if p.dead() != q.dead() {
+		return q.dead()
 	}
 	if p.role() != q.role() {
 		return p.role() < q.role()

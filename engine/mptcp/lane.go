@@ -64,16 +64,15 @@ func (l *lane) tellPath(now clock.Time, p *bondPath, state datagram.State) {
 	l.control.SetPath(now, datagram.PathState{ID: datagram.PathID(p.id), State: state, Role: p.cfg.Role})
 }
 
-// receive takes a packet that is none of TCP, and reports whether it was for the lane.
+// hears reports whether a packet that came over p is one of the lane.
+func (p *bondPath) hears(v *wire.Packet) bool {
+	local, remote, ok := p.peer()
+	return ok && v.Protocol == wire.UDP && v.To == datagram.Port && v.From == datagram.Port && v.Source == remote && v.Target == local
+}
+
+// receive takes a packet of the lane, and reports whether it made sense.
 func (l *lane) receive(now clock.Time, p *bondPath, pkt []byte) bool {
-	if l == nil || l.pkt.Parse(pkt) != nil || l.pkt.Target.Port() != datagram.Port || l.pkt.Source.Port() != datagram.Port {
-		return false
-	}
-	local, remote, _ := p.peer()
-	if l.pkt.Target.Addr() != local || l.pkt.Source.Addr() != remote {
-		return false
-	}
-	return l.control.Receive(now, datagram.PathID(p.id), l.pkt.Payload) == nil
+	return l.pkt.Parse(pkt) == nil && l.control.Receive(now, datagram.PathID(p.id), l.pkt.Payload) == nil
 }
 
 // transmit writes the lane's next packet into buf.

@@ -29,7 +29,7 @@ type PathID uint8
 // PathConfig describes a path. A family without a local address is not used on it.
 type PathConfig struct {
 	Local4, Local6 netip.Addr
-	Peer4, Peer6   netip.Addr // Paired: where the other end hears the control lane
+	Peer4, Peer6   netip.Addr // Paired: where the other end hears the control lane; a family without carries no datagrams
 	MTU            int        // of IP packets; 0 means 1500
 	Role           Role
 	Reaches        []netip.Prefix // remote addresses that can be reached over it; nil: all

@@ -18,6 +18,9 @@ const (
 // role is what both ends want the path used for.
 func (p *bondPath) role() Role { return max(p.cfg.Role, p.peerRole) }
 
+// dead reports whether nothing that is sent over the path can be expected to arrive.
+func (p *bondPath) dead() bool { return p.silent || p.peerOff }
+
 // SetRole changes the role of a path. A peer that is Paired is told so once, another of a backup by MP_PRIO
 // on each of its subflows.
 func (b *Bond) SetRole(now clock.Time, id PathID, role Role) {

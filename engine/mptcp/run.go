@@ -22,12 +22,7 @@ func (b *Bond) Receive(now clock.Time, id PathID, pkt []byte) {
 	}
 	seg := &b.seg
 	if err := seg.Parse(pkt); err != nil {
-		switch {
-		case err != wire.ErrNotTCP && err != wire.ErrFragment:
-			b.dropped(err)
-		case b.lane.receive(now, p, pkt):
-			b.hear(now)
-		case !b.tooBig(now, pkt) && !b.receiveDatagram(now, p, pkt):
+		if err != wire.ErrNotTCP && err != wire.ErrFragment || !b.receiveOther(now, p, pkt) {
 			b.dropped(err)
 		}
 		return

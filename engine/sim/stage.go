@@ -79,7 +79,7 @@ func NewStage(c *Scenario) *Stage {
 		s.Server.Answer(p)
 	}
 	if c.Paired {
-		newChats(s.Client, s.Server, Chat{Flows: 3, Every: 30 * time.Millisecond, Size: 900, Until: c.Heals.Add(chatAfter)})
+		newChats(s.Client, s.Server, Chat{Flows: 3, Every: 200 * time.Millisecond, Size: 100, Until: c.Heals.Add(chatAfter)})
 	}
 	return s
 }
