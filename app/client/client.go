@@ -68,6 +68,9 @@ type Client struct {
 	member   *config.Membership // nil: not joined
 	links    []platform.Link    // as last reported, by ID and then name
 	meters   map[string]*meter  // by ID
+	usage    map[string]config.Usage
+	used     time.Time // when usage was written last
+	counted  bool      // something, since then
 	phase    control.Phase
 	since    time.Time // the phase began
 	broken   string    // why it is down against the settings; "": it is not

@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"tandem/app/config"
 	"tandem/app/control"
+	"tandem/engine"
 )
 
 func TestStreamSurvivesTheCutOfALink(t *testing.T) {
@@ -23,6 +25,9 @@ func TestStreamSurvivesTheCutOfALink(t *testing.T) {
 	}
 	w.start(w.config())
 	w.connected("wlan0", "wwan0")
+	if _, err := w.client.Dial(w.ctx(), netip.AddrPortFrom(somewhere.Addr(), 81)); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("a target that refuses: %v", err)
+	}
 	s := w.dial()
 	defer s.Close()
 	echoes(t, s, 100e3)
@@ -129,6 +134,31 @@ func TestTogglesAreAtOnceAndKept(t *testing.T) {
 	}
 }
 
+func TestCapIsKept(t *testing.T) {
+	w := newWorld(t)
+	w.startHub()
+	w.join()
+	w.start(w.config())
+	w.connected("wlan0", "wwan0")
+	limit := config.Size(20e3)
+	if err := w.client.SetLink(w.ctx(), "wwan0", control.LinkChange{Cap: &limit}); err != nil {
+		t.Fatal(err)
+	}
+	s := w.dial()
+	for range 20 {
+		echoes(t, s, 100e3)
+	}
+	w.wait("the cap is used up", func(st control.State) bool {
+		return st.Links[1].State == control.LinkUnusable && strings.Contains(st.Links[1].Reason, "its cap of 20kB is used up until ")
+	})
+	echoes(t, s, 100e3)
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.start(w.config())
+	w.connected("wlan0")
+}
+
 func TestDownAndUp(t *testing.T) {
 	w := newWorld(t)
 	w.startHub()
@@ -172,6 +202,37 @@ func TestHubRestarts(t *testing.T) {
 	echoes(t, w.dial(), 1000)
 	if took := time.Since(again); took > 3*time.Second {
 		t.Errorf("back after %v, want 3 s at most", took)
+	}
+}
+
+// TestHubCrashes: nobody says BYE, and who comes back knows no connection.
+func TestHubCrashes(t *testing.T) {
+	w := newWorld(t)
+	w.startHub()
+	w.join()
+	w.start(w.config())
+	w.connected("wlan0", "wwan0")
+	s := w.dial()
+	echoes(t, s, 1000)
+	w.silence(0, true)
+	w.silence(1, true)
+	go s.Write(make([]byte, 1000))
+	w.wait("silence", func(st control.State) bool {
+		return st.Links[0].State == control.LinkSilent && st.Links[1].State == control.LinkSilent
+	})
+	w.stopHub()
+	w.silence(0, false)
+	w.silence(1, false)
+	w.startHub()
+	again := time.Now()
+	w.connected("wlan0", "wwan0")
+	echoes(t, w.dial(), 1000)
+	if took := time.Since(again); took > 3*time.Second {
+		t.Errorf("back after %v, want 3 s at most", took)
+	}
+	s.SetReadDeadline(time.Now().Add(soon))
+	if _, err := io.ReadAll(s); !errors.Is(err, engine.ErrReset) {
+		t.Errorf("the old connection ends with %v, want a reset", err)
 	}
 }
 

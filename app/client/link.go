@@ -70,8 +70,9 @@ func (p *pipe) receive(pkts [][]byte) {
 	}
 }
 
-// Which links are wanted. The state and the reason are shown to people.
-func wanted(l platform.Link, s config.Link) (ok bool, state, reason string) {
+// wanted says whether to use a link. The state and the reason are shown to people.
+func (c *Client) wanted(l platform.Link, s config.Link) (ok bool, state, reason string) {
+	spent := c.usage[l.ID].Spent(s, time.Now())
 	switch {
 	case !s.On:
 		return false, control.LinkOff, ""
@@ -79,6 +80,8 @@ func wanted(l platform.Link, s config.Link) (ok bool, state, reason string) {
 		return false, control.LinkOff, "its role is never"
 	case !l.Usable:
 		return false, control.LinkUnusable, l.Reason
+	case spent != "":
+		return false, control.LinkUnusable, spent
 	}
 	return true, control.LinkConnecting, ""
 }
@@ -87,7 +90,7 @@ func wanted(l platform.Link, s config.Link) (ok bool, state, reason string) {
 func (v *live) reconcile(links []platform.Link, now time.Time) {
 	reported := map[string]platform.Link{}
 	for _, l := range links {
-		if ok, _, _ := wanted(l, v.settings.Link(l.ID)); ok {
+		if ok, _, _ := v.wanted(l, v.settings.Link(l.ID)); ok {
 			reported[l.ID] = l
 		}
 	}

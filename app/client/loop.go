@@ -75,6 +75,9 @@ func (c *Client) load() (err error) {
 	if c.settings, err = c.cfg.State.Settings(); err != nil {
 		return err
 	}
+	if c.usage, err = c.cfg.State.Usage(); err != nil {
+		return err
+	}
 	if c.cfg.Scheduler == "" {
 		c.cfg.Scheduler = c.settings.Scheduler
 	}
@@ -157,6 +160,8 @@ func (c *Client) loop(ctx context.Context, reports chan []platform.Link, lost ch
 		}
 	}
 	stopped := c.stop()
+	c.measure(time.Now())
+	c.keepUsage()
 	c.publish(control.State{Phase: control.Off, Links: []control.Link{}}, nil)
 	return errors.Join(err, stopped)
 }
@@ -181,6 +186,10 @@ func (c *Client) turn(now time.Time, nap *napWatch) time.Duration {
 		}
 	}
 	c.measure(now)
+	if now.Sub(c.used) > usagePeriod {
+		c.used = now
+		c.keepUsage()
+	}
 	c.show(now)
 	return again
 }

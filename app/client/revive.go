@@ -14,15 +14,15 @@ const (
 	retryOften       = time.Second     // for the first
 	retryOftenTime   = 10 * time.Second
 	retrySeldom      = 5 * time.Second
-	awaitedTime      = 2 * time.Second // that the loop looks often for a handshake's end
+	awaitedTime      = 700 * time.Millisecond // that the loop looks often for a handshake's end
 	triesPerEndpoint = 2
 )
 
 // A revival tells when to begin the next handshake, until there is an answer.
-type revival struct{ since, next time.Time }
+type revival struct{ since, last, next time.Time }
 
 // begin says that a handshake begins now, the first of a row.
-func (r *revival) begin(now time.Time) { *r = revival{now, now.Add(retryOften)} }
+func (r *revival) begin(now time.Time) { *r = revival{now, now, now.Add(retryOften)} }
 
 // end says that there was an answer.
 func (r *revival) end() { *r = revival{} }
@@ -40,6 +40,7 @@ func (r *revival) due(now time.Time) bool {
 	default:
 		r.next = now.Add(retrySeldom)
 	}
+	r.last = now
 	return true
 }
 
@@ -102,7 +103,7 @@ func (v *live) advanceLink(l *link, now time.Time, othersAlive bool) (awaited bo
 			v.renew(l)
 		}
 	}
-	return now.Sub(l.revival.since) < awaitedTime
+	return now.Sub(l.revival.last) < awaitedTime
 }
 
 // reopen tries with a new socket, and the hub's next endpoint. How long it has been tried counts on.
@@ -136,7 +137,11 @@ func (v *live) look() {
 	for _, p := range v.bond.Paths() {
 		if l := bySlot[int(p.ID)]; l != nil {
 			l.rtt, l.loss = p.RTT, p.Loss
+			was := l.alive
 			l.alive = l.pipe.answered() && !p.Suspect && !v.left
+			if was && !l.alive {
+				v.pinged = time.Time{} // are the others, which may be idle, silent too?
+			}
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 type meter struct {
 	rx, tx         uint64 // of carriers that are closed
 	nowRx, nowTx   uint64 // of all
+	counted        uint64 // of both, in the link's usage
 	lastRx, lastTx uint64 // at the last measurement
 	at             time.Time
 	rxRate, txRate float64 // bits a second
@@ -41,17 +42,38 @@ func (c *Client) measure(now time.Time) {
 	for _, r := range c.links {
 		m := c.meter(r.ID)
 		m.nowRx, m.nowTx = m.rx, m.tx
-		if c.live == nil {
-			m.step(now)
-			continue
-		}
-		if l := c.live.carried[r.ID]; l != nil {
-			if open := l.pipe.carrier.Load(); open != nil {
+		if c.live != nil && c.live.carried[r.ID] != nil {
+			if open := c.live.carried[r.ID].pipe.carrier.Load(); open != nil {
 				s := open.Stats()
 				m.nowRx, m.nowTx = m.rx+s.Received, m.tx+s.Sent
 			}
 		}
+		c.count(r.ID, m, now)
 		m.step(now)
+	}
+}
+
+// usagePeriod is how much of what links have carried is forgotten after a crash.
+const usagePeriod = time.Minute
+
+// count adds to a link's usage.
+func (c *Client) count(id string, m *meter, now time.Time) {
+	sum := m.nowRx + m.nowTx
+	if sum == m.counted {
+		return
+	}
+	u := c.usage[id]
+	u.Add(sum-m.counted, now, c.settings.Link(id).ResetDay)
+	c.usage[id], m.counted, c.counted = u, sum, true
+}
+
+func (c *Client) keepUsage() {
+	if !c.counted {
+		return
+	}
+	c.counted = false
+	if err := c.cfg.State.SaveUsage(c.usage); err != nil {
+		c.log.Error("what links have carried is not kept", "err", err)
 	}
 }
 
@@ -98,7 +120,7 @@ func (c *Client) showLinks() []control.Link {
 			Name: r.Name, Kind: r.Kind, Role: set.Role, Rx: m.nowRx, Tx: m.nowTx, RxRate: m.rxRate, TxRate: m.txRate,
 			LimitUp: set.LimitUp, LimitDown: set.LimitDown, Cap: set.Cap, ResetDay: set.ResetDay, Price: set.Price,
 		}
-		ok, state, reason := wanted(r, set)
+		ok, state, reason := c.wanted(r, set)
 		switch {
 		case ok && c.live != nil:
 			state, reason = c.live.linkState(r.ID)

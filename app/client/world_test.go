@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -205,7 +206,7 @@ func echoes(t *testing.T, c net.Conn, n int) {
 	}
 }
 
-// A loop dials one listener for every target, but for those that it is told to fail.
+// A loop dials one listener for every target, but port 81, which refuses.
 type loop struct{ at string }
 
 func echo(t *testing.T) relay.Dialer {
@@ -234,7 +235,10 @@ func echo(t *testing.T) relay.Dialer {
 	return loop{l.Addr().String()}
 }
 
-func (d loop) Dial(ctx context.Context, _ netip.AddrPort) (relay.Stream, error) {
+func (d loop) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream, error) {
+	if target.Port() == 81 {
+		return nil, syscall.ECONNREFUSED
+	}
 	c, err := new(net.Dialer).DialContext(ctx, "tcp", d.at)
 	if err != nil {
 		return nil, err

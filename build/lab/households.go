@@ -200,23 +200,16 @@ func addressChange(ctx context.Context, h *household) (string, error) {
 	}
 	var took time.Duration
 	err := h.beside(ctx, 16, 50e6, func() error {
-		before, err := h.status(ctx)
-		if err != nil {
-			return err
-		}
 		if err := move("2", "7"); err != nil {
 			return err
 		}
 		start := time.Now()
-		err = h.until(ctx, func() error {
-			s, err := h.status(ctx)
-			if err == nil && s.Links[0].Received < before.Links[0].Received+1e6 {
-				err = errors.New("nothing comes over the link that has moved")
+		before := h.ducts[0].down.Counts().Forwarded.Octets
+		err := h.until(ctx, func() error {
+			if h.ducts[0].down.Counts().Forwarded.Octets < before+1e6 {
+				return errors.New("nothing comes over the link that has moved")
 			}
-			if err == nil && time.Since(start) > 200*time.Millisecond && s.Links[0].State != "connected" {
-				err = fmt.Errorf("it is %s", s.Links[0].State)
-			}
-			return err
+			return h.connected(ctx, "wlan0", "wwan0")
 		})
 		took = time.Since(start)
 		return err
