@@ -83,8 +83,8 @@ func newBond(e *Engine, cfg BondConfig, limits Limits) *Bond {
 	return b
 }
 
-// Dial asks for a connection to target and waits for the answer. It fails with ErrRefused, ErrTimeout,
-// ErrReset, ErrNoPath, ErrLimit, net.ErrClosed or ctx's error.
+// Dial asks for a connection to target and waits for the answer. It fails with ErrRefused and what is known of
+// why, ErrTimeout, ErrReset, ErrNoPath, ErrLimit, net.ErrClosed or ctx's error.
 func (b *Bond) Dial(ctx context.Context, target netip.AddrPort) (*Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, failure("dial", netip.AddrPort{}, target, err)

@@ -30,7 +30,7 @@ const pieceMax = 64 << 10
 // clears it before it looks, so what is done after that look comes with another letter.
 type Conn struct {
 	bond          *Bond
-	machine       *mptcp.Conn // Read and Write in turn; the rest is the loop's
+	machine       *mptcp.Conn // Read with CanRead, and Write, in turn; the rest is the loop's
 	local, remote netip.AddrPort
 
 	in, out     half
@@ -102,6 +102,41 @@ func (c *Conn) Established(ctx context.Context) error {
 // Done is closed when the connection is over: the peer has everything, and so has this end, or it
 // ended with an error. Whoever closes the bond after it has lost nothing.
 func (c *Conn) Done() <-chan struct{} { return c.ended }
+
+// WaitEnd waits until the connection is over in both directions, read or not. It returns nil after an orderly
+// end, why there was another, or net.ErrClosed or what Abort was told as soon as one of these was called.
+func (c *Conn) WaitEnd() error {
+	select {
+	case <-c.ended:
+	case <-c.in.shut:
+	}
+	select {
+	case <-c.in.shut:
+		return c.failure("read", c.in.why)
+	default:
+	}
+	if c.err != nil {
+		return c.failure("read", c.err)
+	}
+	return nil
+}
+
+// WaitRead waits until Read would not: there are octets, or the end, or an error. It takes its turn with
+// Read, and fails as Read does when the deadline passes or the connection is closed here.
+func (c *Conn) WaitRead() error {
+	err := c.in.begin()
+	if err == nil {
+		defer c.in.end()
+		err = c.in.check()
+	}
+	for err == nil && !c.machine.CanRead() {
+		err = c.in.wait()
+	}
+	if err != nil {
+		return c.failure("read", err)
+	}
+	return nil
+}
 
 // Read reads received octets: at least one, unless p is empty. After the last one it returns io.EOF,
 // or why the connection ended.

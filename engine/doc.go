@@ -7,7 +7,9 @@
 // An [Engine] holds bonds. A [Bond] is the set of paths between this host and a peer, and every
 // connection over them. Whoever has packets, a [Path], is attached to a bond and gets an
 // [Attachment] to deliver what comes in. [Bond.Dial] gives a [Conn]; [Bond.Accept] gives an [Offer],
-// which is accepted or refused: no connection is answered before somebody has decided so.
+// which is accepted or refused: no connection is answered before somebody has decided so. Who refuses says
+// why, and who dialled fails with that: see [Offer.Refuse]. Who relays streams waits for each with
+// [Conn.WaitRead] and lends it a buffer only when there is something to read.
 //
 //	application    Dial  Accept      Read  Write        goroutines of the application
 //	                  │    ▲            ▲    │
@@ -70,6 +72,7 @@
 //	RFC 6356; OLIA, BALIA      windows coupled over paths                   path
 //	RFC 8684                   Multipath TCP, version 1                     mptcp, wire
 //	RFC 6181, 7430             its threats: limits, proofs before state     mptcp
+//	RFC 6056                   source ports that strangers cannot guess     mptcp
 //
 // The control lane between two ends of tandem's own is described in engine/datagram.
 //
@@ -79,7 +82,8 @@
 // (RFC 9293 3.8.6.1). The relation of SSN to DSN of a mapping is not compared with that of the
 // acknowledgements (RFC 8684 3.3.5). A join is never established by a simultaneous open. Data goes
 // into a SYN between two ends of tandem's own only. DATA_FIN or MP_CAPABLE that did not fit beside
-// other options goes on an acknowledgement of its own.
+// other options goes on an acknowledgement of its own. MP_TCPRST between two ends of tandem's own gives
+// reasons that are not in the registry (RFC 8684 3.6), which engine/datagram lists.
 //
 // # What is not supported
 //

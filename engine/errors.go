@@ -2,9 +2,11 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 
 	"tandem/engine/mptcp"
 	"tandem/engine/wire"
@@ -13,6 +15,9 @@ import (
 // Why a connection ended, or did not come to be. Operations return them wrapped in a *net.OpError;
 // ask with errors.Is. Beside these there are net.ErrClosed after Close, of the connection or the bond,
 // os.ErrDeadlineExceeded, a context's error, and io.EOF, which is never wrapped.
+//
+// ErrRefused comes with what refused the offer there, as far as the peer says: ErrLimit or os.ErrPermission,
+// and from a Paired one syscall.ECONNREFUSED, EHOSTUNREACH, ENETUNREACH or ETIMEDOUT too.
 var (
 	ErrReset    = mptcp.ErrReset    // the peer reset it, or its last subflow
 	ErrTimeout  = mptcp.ErrTimeout  // no answer, or no subflow for too long
@@ -25,7 +30,7 @@ var (
 
 // failure says what was being done when err came up.
 func failure(op string, source, target netip.AddrPort, err error) error {
-	e := &net.OpError{Op: op, Net: "mptcp", Err: err}
+	e := &net.OpError{Op: op, Net: "mptcp", Err: explain(err)}
 	if source.IsValid() {
 		e.Source = net.TCPAddrFromAddrPort(source)
 	}
@@ -35,16 +40,45 @@ func failure(op string, source, target netip.AddrPort, err error) error {
 	return e
 }
 
-// reason puts why an offer is refused into the words of RFC 8684 3.6, Table 3.
+// reasons are how the errors of dialling are told, the first that an error is.
+var reasons = []struct {
+	err error
+	why wire.Reason
+}{
+	{ErrLimit, wire.LackOfResources},
+	{os.ErrPermission, wire.Prohibited},
+	{syscall.ECONNREFUSED, mptcp.HostRefused},
+	{syscall.EHOSTUNREACH, mptcp.HostUnreachable},
+	{syscall.ENETUNREACH, mptcp.NetworkUnreachable},
+	{syscall.ETIMEDOUT, mptcp.TimedOut},
+	{ErrTimeout, mptcp.TimedOut},
+	{ErrRefused, mptcp.HostRefused},
+}
+
+// reason tells why an offer is refused.
 func reason(why error) wire.Reason {
+	for _, r := range reasons {
+		if errors.Is(why, r.err) {
+			return r.why
+		}
+	}
 	var timeout interface{ Timeout() bool }
-	switch {
-	case errors.Is(why, ErrLimit):
-		return wire.LackOfResources
-	case errors.Is(why, os.ErrPermission):
-		return wire.Prohibited
-	case errors.Is(why, ErrTimeout), errors.As(why, &timeout) && timeout.Timeout():
-		return wire.Unacceptable
+	if errors.As(why, &timeout) && timeout.Timeout() {
+		return mptcp.TimedOut
 	}
 	return wire.Unspecified
+}
+
+// explain adds to a refusal the error that it was for, if the peer gave a reason.
+func explain(err error) error {
+	var refusal *mptcp.Refusal
+	if !errors.As(err, &refusal) {
+		return err
+	}
+	for _, r := range reasons {
+		if r.why == refusal.Reason {
+			return fmt.Errorf("%w: %w", ErrRefused, r.err)
+		}
+	}
+	return ErrRefused
 }

@@ -32,8 +32,9 @@ func (o *Offer) Accept() (*Conn, error) {
 }
 
 // Refuse answers as a host would for which dialing failed with why: a reset, which tells a peer that
-// speaks MPTCP whether it was for lack of resources (ErrLimit), prohibited (os.ErrPermission) or too
-// slow (a timeout). It does nothing when the offer was answered or the asker has left.
+// speaks MPTCP whether it was for lack of resources (ErrLimit) or prohibited (os.ErrPermission), and a Paired
+// one also whether why is syscall.ECONNREFUSED, EHOSTUNREACH, ENETUNREACH or a timeout: its Dial fails with
+// ErrRefused and that error. It does nothing when the offer was answered or the asker has left.
 func (o *Offer) Refuse(why error) {
 	o.answer(func(m *mptcp.Conn, now clock.Time) error { return m.Refuse(now, reason(why)) })
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,15 +154,59 @@ func TestReason(t *testing.T) {
 	}{
 		{nil, wire.Unspecified},
 		{errors.New("connection refused"), wire.Unspecified},
+		{context.Canceled, wire.Unspecified},
 		{fmt.Errorf("budget: %w", ErrLimit), wire.LackOfResources},
 		{&fs.PathError{Err: os.ErrPermission}, wire.Prohibited},
-		{&net.OpError{Err: os.ErrDeadlineExceeded}, wire.Unacceptable},
-		{context.DeadlineExceeded, wire.Unacceptable},
-		{ErrTimeout, wire.Unacceptable},
+		{os.NewSyscallError("connect", syscall.EACCES), wire.Prohibited},
+		{&net.OpError{Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, mptcp.HostRefused},
+		{&net.OpError{Err: os.NewSyscallError("connect", syscall.EHOSTUNREACH)}, mptcp.HostUnreachable},
+		{&net.OpError{Err: os.NewSyscallError("connect", syscall.ENETUNREACH)}, mptcp.NetworkUnreachable},
+		{os.NewSyscallError("connect", syscall.ETIMEDOUT), mptcp.TimedOut},
+		{&net.OpError{Err: os.ErrDeadlineExceeded}, mptcp.TimedOut},
+		{context.DeadlineExceeded, mptcp.TimedOut},
+		{ErrTimeout, mptcp.TimedOut},
+		{ErrRefused, mptcp.HostRefused},
+		{fmt.Errorf("%w: %w", ErrRefused, syscall.EHOSTUNREACH), mptcp.HostUnreachable},
 	}
 	for _, c := range cases {
 		if got := reason(c.why); got != c.want {
 			t.Errorf("%v: reason %d, want %d", c.why, got, c.want)
 		}
+	}
+}
+
+// Who dials through a hub fails with what the hub's dial failed with, over one path or two, at once.
+func TestRefusalTellsWhy(t *testing.T) {
+	for _, c := range []struct{ why, want error }{
+		{fmt.Errorf("budget: %w", ErrLimit), ErrLimit},
+		{&fs.PathError{Err: os.ErrPermission}, os.ErrPermission},
+		{os.NewSyscallError("connect", syscall.ECONNREFUSED), syscall.ECONNREFUSED},
+		{os.NewSyscallError("connect", syscall.EHOSTUNREACH), syscall.EHOSTUNREACH},
+		{os.NewSyscallError("connect", syscall.ENETUNREACH), syscall.ENETUNREACH},
+		{context.DeadlineExceeded, syscall.ETIMEDOUT},
+		{errors.New("whatever"), ErrRefused},
+	} {
+		bubble(t, func(t *testing.T, w *cable) {
+			conn, err := w.client.Open(target, DialOptions{DialOptions: mptcp.DialOptions{Paths: []PathID{0, 1}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			go refuse(w, c.why)
+			began := time.Now()
+			err = conn.Established(context.Background())
+			is(t, "dial", err, ErrRefused)
+			is(t, "dial", err, c.want)
+			if d := time.Since(began); d != 10*time.Millisecond {
+				t.Errorf("refused after %v, a round trip is 10 ms", d)
+			}
+			_, err = conn.Read(make([]byte, 1))
+			is(t, "read", err, c.want)
+			is(t, "the end", conn.WaitEnd(), c.want)
+			for _, other := range reasons {
+				if told := errors.Is(err, other.err); told && other.err != ErrRefused && !errors.Is(c.want, other.err) {
+					t.Errorf("%v for %v", err, c.why)
+				}
+			}
+		})
 	}
 }

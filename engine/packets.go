@@ -6,17 +6,19 @@ import (
 )
 
 // Event is something that the owner of a Paired bond should know, EventKind says what; ByeReason is why an
-// end stops. DatagramConfig says how a bond carries packets that are none of TCP.
+// end stops. DatagramConfig says how a bond carries packets that are none of TCP. Families are the address
+// families that an end has a tested route for.
 type (
 	Event          = mptcp.Event
 	EventKind      = mptcp.EventKind
 	ByeReason      = mptcp.ByeReason
 	DatagramConfig = mptcp.DatagramConfig
+	Families       = mptcp.Families
 )
 
 // The events.
 const (
-	HelloHeard = mptcp.HelloHeard // the peer says who it is; Changed: another process than before
+	HelloHeard = mptcp.HelloHeard // the peer says who it is, or something new; Changed: another process than before; Families
 	ByeHeard   = mptcp.ByeHeard   // the peer stops; Bye: why
 	PathSilent = mptcp.PathSilent // a sign of life was asked for, and none came in time
 	PathAlive  = mptcp.PathAlive  // one came: after a silence, or because of Ping; RTT: smoothed
@@ -28,6 +30,12 @@ const (
 	ByeRevoked  = mptcp.ByeRevoked // this peer is not welcome any more
 )
 
+// The families.
+const (
+	IPv4 = mptcp.IPv4
+	IPv6 = mptcp.IPv6
+)
+
 // packetsDefault is how many octets of packets wait for the loop, unless DatagramConfig.Queue says.
 const packetsDefault = 256 << 10
 
@@ -37,6 +45,12 @@ func (b *Bond) SendPackets(pkts [][]byte) { b.mail.send(pkts) }
 
 // Ping asks every path for a sign of life now. Events tell the results. It does not wait.
 func (b *Bond) Ping() { b.post(b.machine.Ping) }
+
+// SetFamilies tells a Paired peer which families this end has a tested route for now; 0: both. The peer's
+// come with HelloHeard. It does not wait.
+func (b *Bond) SetFamilies(f Families) {
+	b.post(func(now clock.Time) { b.machine.SetFamilies(now, f) })
+}
 
 // send takes copies of packets for the datagram lane.
 func (m *mail) send(pkts [][]byte) {

@@ -136,6 +136,11 @@ func TestEvents(t *testing.T) {
 		if all := client.heard(HelloHeard); len(all) != 1 || all[0].Changed {
 			t.Errorf("HELLO: %+v", all)
 		}
+		w.hub.SetFamilies(IPv4)
+		time.Sleep(100 * time.Millisecond)
+		if all := client.heard(HelloHeard); len(all) != 2 || all[0].Families != IPv4|IPv6 || all[1].Families != IPv4 {
+			t.Errorf("families: %+v", all)
+		}
 		w.up[1].setDown(true)
 		w.client.Ping()
 		time.Sleep(time.Second)

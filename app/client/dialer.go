@@ -49,11 +49,12 @@ func (d dialer) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream, 
 	return d.book.enter(c, target)
 }
 
-// explain adds to the engine's error what the application is told: what the system's own TCP would say.
+// explain adds to the engine's error what the application is told: what the system's own TCP would say. What
+// the hub said of its own dial stands.
 func explain(err error) error {
 	var told error
 	switch {
-	case errors.Is(err, os.ErrPermission):
+	case errors.Is(err, os.ErrPermission), errors.As(err, new(syscall.Errno)):
 		return err
 	case errors.Is(err, engine.ErrNoPath):
 		told = syscall.ENETUNREACH

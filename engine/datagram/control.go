@@ -148,7 +148,8 @@ func (c *Control) Held(now clock.Time, o OfferID) {
 	}
 }
 
-// Refused tells the peer that its offer was refused, and why.
+// Refused tells the peer that its offer was refused, and why: in the words of RFC 8684 3.6, or with HostRefused
+// and those after it.
 func (c *Control) Refused(now clock.Time, o OfferID, why wire.Reason) {
 	o = o.plain()
 	if !o.Target.IsValid() {

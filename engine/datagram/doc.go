@@ -12,6 +12,7 @@
 //	c := NewControl(cfg)                // one per bond and process, with an epoch of its own
 //	c.Attach(now, id)                   // and Detach, with the bond's paths; both ends number them alike
 //	c.SetPath(now, PathState{…})        // whenever something about a path changes, and before the first packet
+//	c.SetFamilies(now, IPv4|IPv6)       // whenever a default route was tested or lost
 //	c.Receive(now, id, payload)         // for each UDP datagram from the peer to Port; an error is counted, no more
 //	c.Advance(now)                      // at c.Deadline()
 //	for … c.Transmit(now, buf)          // after each of these and each verb, until it says false
@@ -48,8 +49,14 @@
 //	           Octets of datagrams that came over the path before the PING(8)
 //	5 PATH     Seq(4) ID(1) State(1) Role(1) Zero(1) LimitUp(8) LimitDown(8) Price(4)
 //	6 HELD     Seq(4) Age in µs(4) Source port(2) Target port(2) Zero(1) Family, 4 or 6(1) Zero(2) Target(4 or 16)
-//	7 REFUSED  as HELD, with the Reason (RFC 8684 3.6) in place of the first zero
+//	7 REFUSED  as HELD, with the Reason in place of the first zero
 //	8 BYE      Seq(4) Reason(1)
+//
+// Families are bits, 1 for IPv4 and 2 for IPv6: those that the sender has a tested route for; 0: it does
+// not say. Reason is one of RFC 8684 3.6 or, from 0x80 on, one of the lane's own:
+//
+//	0x02 lack of resources     0x80 refused by the host      0x82 network unreachable
+//	0x03 prohibited            0x81 host unreachable         0x83 timed out
 //
 // What has a Seq is repeated until an ACK names it; the same news sent again keeps its Seq, newer
 // news has a higher one. A receiver acts on each Seq once, so that duplicates and reordering do no

@@ -14,7 +14,7 @@ type Event struct {
 	Changed bool          // PeerHello: another process than before answers there; what it knew is lost
 	State   PathState     // PeerPath
 	Offer   OfferID       // PeerHeld, PeerRefused
-	Reason  wire.Reason   // PeerRefused
+	Reason  wire.Reason   // PeerRefused: of RFC 8684 3.6, or HostRefused and those after it
 	Age     time.Duration // PeerHeld, PeerRefused: from when the peer said so to when the message left
 	Bye     ByeReason     // PeerBye
 	RTT     time.Duration // PathRTT: without what the peer took to answer

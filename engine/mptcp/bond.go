@@ -105,7 +105,7 @@ func NewBond(cfg Config) *Bond {
 		b.datagrams = newDatagrams(cfg.Datagrams)
 		b.asked = make(map[datagram.OfferID]*Conn)
 	}
-	b.lastPort = uint16(b.random32())
+	b.lastPort = b.randomPort()
 	return b
 }
 

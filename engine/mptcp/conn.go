@@ -13,7 +13,7 @@ import (
 
 // Conn is one connection, as its application sees it.
 //
-// Read and Write may each be called from a goroutine of their own, one at a time, beside the owner
+// Read, with CanRead, and Write may each be called from a goroutine of their own, one at a time, beside the owner
 // of the bond: they touch nothing but the stream's blocks. All other methods belong to the owner.
 //
 //	offered ──Accept──┐
@@ -147,6 +147,11 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return 0, nil
 }
 
+// CanRead reports whether Read with room returns anything but 0, nil.
+func (c *Conn) CanRead() bool {
+	return c.finRead.Load() || c.ended.Load() || c.in.readable.Load() > c.in.consumed.Load()
+}
+
 func (c *Conn) endError() error {
 	if err := c.Err(); err != nil {
 		return err
@@ -250,8 +255,9 @@ func (c *Conn) unread() {
 // forget removes what is left of a connection that is over and has no subflow.
 func (c *Conn) forget() {
 	c.gone = true
-	if o := &c.b.offers; o.byAsker[c.offer.from] == c {
-		o.byAsker[c.offer.from] = nil // known as answered, for as long as it must be
+	if is := c.b.offers.byAsker[c.offer.from]; is.conn == c {
+		is.conn = nil // known as answered, for as long as it must be
+		c.b.offers.byAsker[c.offer.from] = is
 	}
 	c.out.leave()
 	c.b.timers.remove(c)

@@ -83,8 +83,15 @@ const (
 	portLast  = 60999
 )
 
-// freePort returns a source port that is free on all paths, and was not used for as long as possible.
+// randomPort returns one of the ports, each as likely as the others.
+func (b *Bond) randomPort() uint16 { return uint16(portFirst + b.random32()%(portLast-portFirst+1)) }
+
+// freePort returns a source port that is free on all paths. Towards a Paired peer it is one that was not used
+// for as long as possible; strangers cannot guess it (RFC 6056 3.3.1).
 func (b *Bond) freePort(target netip.AddrPort) uint16 {
+	if !b.cfg.Paired {
+		b.lastPort = b.randomPort()
+	}
 	for range portLast - portFirst + 1 {
 		b.lastPort++
 		if b.lastPort < portFirst || b.lastPort > portLast {

@@ -9,11 +9,12 @@ import (
 
 // An Event is something that the owner of a Paired bond should know. Which fields count follows from Kind.
 type Event struct {
-	Kind    EventKind
-	Path    PathID        // on which it happened
-	Changed bool          // HelloHeard: another process than before answers; every connection has been reset
-	Bye     ByeReason     // ByeHeard
-	RTT     time.Duration // PathAlive: smoothed; 0: not known
+	Kind     EventKind
+	Path     PathID        // on which it happened
+	Changed  bool          // HelloHeard: another process than before answers; every connection has been reset
+	Families Families      // HelloHeard: those that the peer has a tested route for; both if it does not say
+	Bye      ByeReason     // ByeHeard
+	RTT      time.Duration // PathAlive: smoothed; 0: not known
 }
 
 // EventKind says what happened.
@@ -21,10 +22,19 @@ type EventKind uint8
 
 // The events.
 const (
-	HelloHeard EventKind = 1 + iota // the peer says who it is
+	HelloHeard EventKind = 1 + iota // the peer says who it is, or that its Families are others now
 	ByeHeard                        // the peer stops; every connection has been reset
 	PathSilent                      // a sign of life was asked for, and none came in time
 	PathAlive                       // one came: after a silence, or because of Ping
+)
+
+// Families are address families.
+type Families = datagram.Families
+
+// The families.
+const (
+	IPv4 = datagram.IPv4
+	IPv6 = datagram.IPv6
 )
 
 // ByeReason says why an end stops.
@@ -67,9 +77,14 @@ type liveness struct {
 }
 
 const (
-	// pingEvery is how often a path that is silent is asked for a sign of life, with ever longer pauses.
+	// pingEvery is how often a path that is silent is asked for a sign of life. After pingsFast times the pauses
+	// double up to pingPause, and in the end they grow with the silence, of which each is one pingPart-th: to
+	// notice the end that much later adds little to what was lost already.
 	pingEvery    = 100 * time.Millisecond
-	pingEveryMax = 5 * time.Second
+	pingsFast    = 20
+	pingPause    = 5 * time.Second
+	pingPart     = 12
+	pingPauseMax = 60 * time.Second
 
 	// silenceLeast is for how long nothing may come back of datagrams: many ask for no answer.
 	silenceLeast = 200 * time.Millisecond
@@ -138,11 +153,17 @@ func (b *Bond) probe(now clock.Time) {
 			b.fellSilent(now, p)
 		}
 		p.pings++
-		p.pingAt = now.Add(min(pingEvery<<min(max(0, p.pings-20), 6), pingEveryMax))
+		p.pingAt = now.Add(p.pause(now))
 		if verdict > now {
 			p.pingAt = min(p.pingAt, verdict)
 		}
 	}
+}
+
+// pause is how long after this PING the next follows.
+func (p *bondPath) pause(now clock.Time) time.Duration {
+	pause := min(pingEvery<<min(max(0, p.pings-pingsFast), 6), pingPause)
+	return max(pause, min(now.Sub(p.askedAt)/pingPart, pingPauseMax))
 }
 
 // fellSilent notes that a path does not answer: datagrams take others.

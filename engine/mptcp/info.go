@@ -39,7 +39,7 @@ type PathInfo struct {
 	Inflight int // octets
 	Rate     int // octets a second
 	MTU      int
-	Loss     float64 // share of octets, since the path began
+	Loss     float64 // share of octets, over the last seconds
 	Suspect  bool    // silent although something is outstanding, or it was asked for a sign of life
 	PeerOff  bool    // the peer does not use it
 }
@@ -97,9 +97,7 @@ func (b *Bond) Paths(now clock.Time) []PathInfo {
 			i.RTT = b.rtt(p)
 			i.Window, i.Inflight, i.Rate, i.MTU = s.Window(), s.Inflight(), s.Rate(), s.MTU()
 			i.Suspect = p.silent || s.Suspect(now)
-			if delivered, lost := s.Totals(); lost > 0 {
-				i.Loss = float64(lost) / float64(delivered+lost)
-			}
+			i.Loss = s.Loss(now)
 		}
 		all = append(all, i)
 	}

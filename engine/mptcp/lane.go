@@ -23,7 +23,8 @@ func (b *Bond) newLane() *lane {
 	b.random(epoch[:])
 	l := b.cfg.Limits
 	return &lane{control: datagram.NewControl(datagram.ControlConfig{
-		Epoch: binary.BigEndian.Uint64(epoch[:]) | 1,
+		Epoch:    binary.BigEndian.Uint64(epoch[:]) | 1,
+		Families: both(b.cfg.Families),
 		Limits: datagram.Limits{
 			Connections: uint32(l.Connections), Offers: uint32(l.Offers), Buffered: uint64(l.Buffered),
 		},
@@ -119,11 +120,7 @@ func (b *Bond) hear(now clock.Time) {
 		p := b.path(PathID(e.Path))
 		switch e.Kind {
 		case datagram.PeerHello:
-			if e.Changed {
-				b.forgotten(now)
-				b.forgetPeer()
-			}
-			b.report(Event{Kind: HelloHeard, Path: PathID(e.Path), Changed: e.Changed})
+			b.greeted(now, e)
 		case datagram.PeerPath:
 			if q := b.path(PathID(e.State.ID)); q != nil {
 				b.learnPath(now, q, e.State)
@@ -150,6 +147,32 @@ func (b *Bond) hear(now clock.Time) {
 			}
 		}
 	}
+}
+
+// greeted learns who answers. Another process may use the ports of the one before for offers of its own.
+func (b *Bond) greeted(now clock.Time, e datagram.Event) {
+	if e.Changed {
+		b.forgotten(now)
+		b.offers.init()
+		b.forgetPeer()
+	}
+	n, _ := b.lane.control.Negotiated()
+	b.report(Event{Kind: HelloHeard, Path: PathID(e.Path), Changed: e.Changed, Families: both(n.Families)})
+}
+
+// SetFamilies tells the peer of a Paired bond that this end has a tested route for other families now; 0: both.
+func (b *Bond) SetFamilies(now clock.Time, f Families) {
+	if b.lane != nil {
+		b.lane.control.SetFamilies(now, both(f))
+	}
+}
+
+// both are the families of one who does not say.
+func both(f Families) Families {
+	if f == 0 {
+		return IPv4 | IPv6
+	}
+	return f
 }
 
 // forgotten ends every connection: the peer stopped, or another process answers in its place, and
@@ -214,7 +237,7 @@ func (c *Conn) refusedBecause(now clock.Time, why wire.Reason) {
 		f.tcp.Drop(now)
 	}
 	c.trace.add(now, evPeerReset, 0, uint64(why))
-	c.finish(now, ErrRefused)
+	c.finish(now, refusal(why))
 	c.sweep(now)
 }
 

@@ -125,7 +125,7 @@ func TestRefusedOffer(t *testing.T) {
 	s.skip()
 	s.peer.Refused(s.now, s.offer(), wire.Prohibited)
 	s.talk()
-	s.over(ErrRefused)
+	wantRefusal(t, s.c.Err(), wire.Prohibited)
 	s.left()
 	if len(s.b.asked) != 0 {
 		t.Fatal("still asked for")

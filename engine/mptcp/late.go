@@ -291,7 +291,7 @@ func (c *Conn) orphaned(now clock.Time, f *subflow) {
 func reason(f *subflow) error {
 	switch f.tcp.Err() {
 	case tcp.ErrRefused:
-		return ErrRefused
+		return refusal(f.peerWhy.Reason)
 	case tcp.ErrTimeout:
 		return ErrTimeout
 	case tcp.ErrAborted:

@@ -4,11 +4,14 @@ package mptcp
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"time"
 
 	"tandem/engine/clock"
+	"tandem/engine/datagram"
+	"tandem/engine/wire"
 )
 
 // A Machine turns packets and the passing of time into packets. It starts no goroutine, reads no
@@ -62,6 +65,7 @@ type Config struct {
 	Passive       bool // do not open subflows over further paths by oneself
 
 	Datagrams DatagramConfig // Paired: packets that are none of TCP
+	Families  Families       // Paired: those this end has a tested route for, as the peer is told; 0: both
 
 	Linger    time.Duration // how long a connection lives without a subflow; 0 means 60 s
 	Keepalive time.Duration // idle time before a subflow is probed; 0: never
@@ -80,6 +84,30 @@ var (
 	ErrBroken   = errors.New("internal error, connection reset")
 	ErrNotOffer = errors.New("no offer, or answered already")
 )
+
+// Why an offer is refused, beside the reasons of RFC 8684 3.6: what dialling its target ended with.
+const (
+	HostRefused        = datagram.HostRefused
+	HostUnreachable    = datagram.HostUnreachable
+	NetworkUnreachable = datagram.NetworkUnreachable
+	TimedOut           = datagram.TimedOut
+)
+
+// A Refusal is ErrRefused with why: one of these, or of RFC 8684 3.6.
+type Refusal struct{ Reason wire.Reason }
+
+func (r *Refusal) Error() string { return fmt.Sprintf("%v, reason %d", ErrRefused, r.Reason) }
+
+// Is reports whether target is ErrRefused.
+func (r *Refusal) Is(target error) bool { return target == ErrRefused }
+
+// refusal is ErrRefused with what the peer said.
+func refusal(why wire.Reason) error {
+	if why == wire.Unspecified {
+		return ErrRefused
+	}
+	return &Refusal{why}
+}
 
 // Change is a set of things that happened to a connection.
 type Change uint8

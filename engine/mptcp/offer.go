@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"tandem/engine/clock"
+	"tandem/engine/datagram"
 	"tandem/engine/tcp"
 	"tandem/engine/wire"
 )
@@ -13,8 +14,14 @@ import (
 // the SYNs came over and however often they are repeated (D2).
 type offers struct {
 	waiting int // not answered
-	byAsker map[asker]*Conn
+	byAsker map[asker]standing
 	done    []answeredOffer // oldest first
+}
+
+// standing is how an offer stands.
+type standing struct {
+	conn *Conn       // nil: it was answered, and what came of it is forgotten
+	why  wire.Reason // it was refused
 }
 
 // An asker is what SYNs of one offer have in common. Unless the bond is Paired the address is the
@@ -33,7 +40,8 @@ type answeredOffer struct {
 // answeredMax bounds how many answered offers are remembered.
 const answeredMax = 65536
 
-func (o *offers) init() { o.byAsker = make(map[asker]*Conn) }
+// init forgets every offer.
+func (o *offers) init() { *o = offers{byAsker: make(map[asker]standing)} }
 
 func (b *Bond) askerOf(seg *wire.Segment) asker {
 	a := asker{port: seg.Source.Port(), target: seg.Target}
@@ -85,9 +93,10 @@ func (b *Bond) receiveSYN(now clock.Time, p *bondPath, seg *wire.Segment) {
 	}
 	b.offers.expire(now)
 	from := b.askerOf(seg)
-	if c, again := b.offers.byAsker[from]; again {
+	if is, again := b.offers.byAsker[from]; again {
+		c := is.conn
 		if c == nil || c.phase >= open {
-			b.strays.refuse(b, p, seg, wire.Reset{})
+			b.strays.refuse(b, p, seg, wire.Reset{Reason: is.why})
 			return
 		}
 		b.current = c
@@ -107,7 +116,7 @@ func (b *Bond) receiveSYN(now clock.Time, p *bondPath, seg *wire.Segment) {
 	b.current = c
 	c.phase = offered
 	c.offer = offerState{from, true}
-	b.offers.byAsker[from] = c
+	b.offers.byAsker[from] = standing{conn: c}
 	b.offers.waiting++
 	c.candidate(now, p, seg)
 	c.tell(Offered)
@@ -180,16 +189,22 @@ func (c *Conn) Accept(now clock.Time) error {
 	return nil
 }
 
-// Refuse rejects an offer with a reset.
+// Refuse rejects an offer with a reset. Between Paired ends the control lane says so too, ahead of it, and
+// both say why in full, so that the asker knows with the first of them; so does the reset of a SYN that comes
+// after. Another peer is told what RFC 8684 has words for.
 func (c *Conn) Refuse(now clock.Time, why wire.Reason) error {
 	if c.phase != offered {
 		return ErrNotOffer
+	}
+	if !c.b.cfg.Paired {
+		why = datagram.Standard(why)
 	}
 	for _, f := range c.subflows {
 		f.reset(now, why, false)
 	}
 	if c.b.lane != nil {
 		c.b.lane.control.Refused(now, c.offerID(), why)
+		c.b.offers.byAsker[c.offer.from] = standing{c, why}
 	}
 	c.finish(now, ErrAborted)
 	c.b.touch(now, c)

@@ -35,6 +35,7 @@ type Path struct {
 	health   health
 	recovery recovery
 	report   report
+	fates    fates
 }
 
 // New returns a path of the given IP MTU governed by c.
@@ -91,6 +92,7 @@ func (p *Path) Late(now clock.Time, st Stamp, n int, again bool) {
 
 func (p *Path) arrived(now clock.Time, st Stamp, n int, again bool) {
 	p.report.acked += n
+	p.fates.count(now, n, 0)
 	p.health.hear(now)
 	p.rate.ack(now, n)
 	if !again {
@@ -116,6 +118,7 @@ func (p *Path) Lost(now clock.Time, st Stamp, n int) {
 	}
 	p.report.lost += n
 	p.rate.lost += int64(n)
+	p.fates.count(now, 0, n)
 	p.takeOut(n)
 	p.recovery.count(st.SentAt, n)
 }

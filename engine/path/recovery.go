@@ -36,6 +36,7 @@ func (r *recovery) count(sentAt clock.Time, n int) {
 func (p *Path) Spurious(now clock.Time, n int) {
 	r := &p.recovery
 	p.rate.lost = max(0, p.rate.lost-int64(n))
+	p.fates.found(now, n)
 	if r.lost == 0 {
 		return
 	}

@@ -199,10 +199,20 @@ func (s *Stage) Play() error {
 	if err := s.RunUntil(until, s.looksFinished); err != nil {
 		return err
 	}
-	if s.Scenario.MayFail || s.finished() {
-		return nil
+	if !s.Scenario.MayFail && !s.finished() {
+		return fmt.Errorf("not done at %v:%v", time.Duration(s.Now()), s.unfinished())
 	}
-	return fmt.Errorf("not done at %v:%v", time.Duration(s.Now()), s.unfinished())
+	return s.reasons()
+}
+
+// reasons fails if somebody whom a Paired server refused was not told why, whatever was lost.
+func (s *Stage) reasons() error {
+	for _, t := range s.Client.Streams {
+		if s.Scenario.Paired && t.Plan.Manner == Refused && t.Err == mptcp.ErrRefused {
+			return fmt.Errorf("refused without a reason:%v", t)
+		}
+	}
+	return nil
 }
 
 // work is how long the plans take on the slowest path in the smallest window.

@@ -1,0 +1,74 @@
+package mptcp
+
+import (
+	"io"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+)
+
+// dialler returns a bond with one path and the entropy of a seed.
+func dialler(entropy io.Reader, paired bool) *Bond {
+	b := NewBond(Config{Entropy: entropy, Paired: paired, Strict: true})
+	b.Attach(0, 0, PathConfig{Local4: netip.MustParseAddr("10.0.0.1")})
+	return b
+}
+
+func ask(t *testing.T, b *Bond) uint16 {
+	t.Helper()
+	c, err := b.Dial(0, target, DialOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Source().Port()
+}
+
+// The first port of a process is any of them, each as likely as the others: who was restarted hardly ever asks
+// with one that the peer remembers.
+func TestFirstPort(t *testing.T) {
+	const bonds, parts = 2000, 8
+	for _, paired := range []bool{true, false} {
+		dice := rand.NewChaCha8([32]byte{7})
+		var count [parts]int
+		for range bonds {
+			port := int(ask(t, dialler(dice, paired)))
+			if port < portFirst || port > portLast {
+				t.Fatal(port)
+			}
+			count[(port-portFirst)*parts/(portLast-portFirst+1)]++
+		}
+		for i, n := range count {
+			if n < bonds/parts*3/4 || n > bonds/parts*5/4 {
+				t.Errorf("paired %v: %d of %d begin in part %d", paired, n, bonds, i)
+			}
+		}
+	}
+}
+
+// Strangers cannot tell the next port from the last (RFC 6056); a Paired peer, which remembers those that were
+// used, gets one after the other.
+func TestNextPort(t *testing.T) {
+	for _, paired := range []bool{true, false} {
+		b := dialler(rand.NewChaCha8([32]byte{8}), paired)
+		last, near := ask(t, b), 0
+		for range 100 {
+			port := ask(t, b)
+			if d := port - last; d < 100 {
+				near++
+			}
+			last = port
+		}
+		if paired && near < 99 || !paired && near > 5 {
+			t.Errorf("paired %v: %d of 100 follow the one before", paired, near)
+		}
+	}
+}
+
+// When entropy gives a port that is taken, the next free one is used.
+func TestPortTaken(t *testing.T) {
+	b := dialler(&fixed{key: keyA, nonce: nonceA}, false)
+	first, second := ask(t, b), ask(t, b)
+	if second != first+1 {
+		t.Fatal(first, second)
+	}
+}
