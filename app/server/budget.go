@@ -12,7 +12,7 @@ import (
 
 // What a device may have at most, whatever the hub has left.
 const (
-	connectionsMax = 4096
+	connectionsMax = 8192
 	dialingMax     = 512
 	dialsPerSecond = 200
 	mappingsMax    = 4096
@@ -21,15 +21,14 @@ const (
 
 // What a device may have at least, however little the hub has left.
 const (
-	connectionsMin = 16
-	mappingsMin    = 16
-	bufferedMin    = 1 << 20
+	shareMin    = 16 // of a budget
+	bufferedMin = 1 << 20
 )
 
 // filesKept are for what is not a device's: the store, the hub's sockets, questions to upstreams.
 const filesKept = 64 + questionsMax
 
-// A budget is how many files the devices may have open together for their connections, of which one never
+// A budget is how many of a kind the devices may have together, such as open files, of which one never
 // takes more than half of what the others leave.
 type budget struct {
 	mu    sync.Mutex
@@ -49,7 +48,7 @@ func (s *share) take() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	others := b.used - s.mine
-	if s.mine >= max((b.total-others)/2, connectionsMin) || b.used >= b.total {
+	if s.mine >= max((b.total-others)/2, shareMin) || b.used >= b.total {
 		return false
 	}
 	b.used++
@@ -65,16 +64,17 @@ func (s *share) give() {
 	s.mine--
 }
 
-// newBudget makes a budget of what the system lets this process open, and says how many datagram
-// mappings a device may have, which take files too: three quarters are for connections.
-func newBudget() (b *budget, mappings int) {
-	files := max(openFiles("/proc/self/limits")-filesKept, 2*connectionsMin)
-	return &budget{total: files - files/4}, min(max(files/16, mappingsMin), mappingsMax)
+// newBudgets divides the files that this process may open: three quarters are for connections, the rest
+// for datagrams.
+func newBudgets(files int) (connections, datagrams *budget) {
+	files = max(files-filesKept, 4*shareMin)
+	return &budget{total: files - files/4}, &budget{total: files / 4}
 }
 
 const unknownFiles = 1024 // what systems that do not tell allow at least
 
-// openFiles reads how many files a process may have open.
+// openFiles reads how many files a process may have open. Go's runtime has raised that to what the system
+// permits.
 func openFiles(limits string) int {
 	f, err := os.Open(limits)
 	if err != nil {

@@ -37,7 +37,7 @@ func TestBudgetIsShared(t *testing.T) {
 func TestBudgetThatIsSmall(t *testing.T) {
 	b := &budget{total: 20}
 	first, second := share{budget: b}, share{budget: b}
-	for range connectionsMin {
+	for range shareMin {
 		if !first.take() {
 			t.Fatal("a device does not get the least")
 		}

@@ -146,8 +146,8 @@ func checkPing() Finding {
 
 func checkFiles() Finding {
 	n := openFiles("/proc/self/limits")
-	if n < 4*connectionsMax {
-		return found("open files", false, fmt.Errorf("%d only: a device at its limits takes %d; raise LimitNOFILE", n, connectionsMax), "")
+	if b, _ := newBudgets(n); b.total/2 < connectionsMax {
+		return found("open files", false, fmt.Errorf("%d only: a device has %d connections at most, not %d; raise LimitNOFILE", n, b.total/2, connectionsMax), "")
 	}
 	return found("open files", false, nil, fmt.Sprint(n))
 }

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"tandem/app/invite"
 )
 
@@ -22,6 +24,9 @@ const SocketName = "hub.sock"
 const (
 	commandWait = 10 * time.Second
 	commandMax  = 64 << 10 // octets of a command
+
+	// listenersMax is how many connections a listener has: whoever opens more waits.
+	listenersMax = 16
 )
 
 // A failure is what a command that failed is answered.
@@ -45,12 +50,12 @@ type listener struct {
 
 func serveHTTP(l net.Listener, h http.Handler) *listener {
 	s := &listener{
-		server: &http.Server{Handler: h, ReadHeaderTimeout: commandWait},
+		server: &http.Server{Handler: h, ReadTimeout: commandWait, WriteTimeout: 2 * commandWait},
 		done:   make(chan struct{}),
 	}
 	go func() {
 		defer close(s.done)
-		s.server.Serve(l)
+		s.server.Serve(netutil.LimitListener(l, listenersMax))
 	}()
 	return s
 }

@@ -91,12 +91,14 @@ func (s *Server) add(r deviceRecord, endpoints [invite.Slots]netip.AddrPort) *de
 func (d *device) heed(l *slot) {
 	<-l.ready
 	mtu := l.measure(d.server.ctx)
+	if d.parts() {
+		d.dismiss(l)
+		return
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
-	case d.removed:
-	case d.revoked:
-		d.dismiss(l)
+	case d.removed, d.revoked:
 	case l.path.Load() != nil:
 		l.admit(l.path.Load()) // attached meanwhile
 	default:
@@ -138,12 +140,19 @@ func mtuTo(e netip.AddrPort) int {
 	return mtuOver6
 }
 
-// dismiss tells a revoked device that it is not accepted. It has no other bond than one for that.
-func (d *device) dismiss(l *slot) {
-	if time.Since(d.farewell) < farewellEvery {
-		return
+// parts reports whether the device is one to be told that it is not accepted, and notes that it is told.
+func (d *device) parts() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.revoked || d.removed || time.Since(d.farewell) < farewellEvery {
+		return false
 	}
 	d.farewell = time.Now()
+	return true
+}
+
+// dismiss tells a revoked device that it is not accepted. It has no other bond than one for that.
+func (d *device) dismiss(l *slot) {
 	limits := engine.Limits{Limits: mptcp.Limits{Connections: 1, Offers: 1, Buffered: bufferedMin}}
 	bond := d.server.engine.Bond(engine.BondConfig{
 		Config: mptcp.Config{Paired: true}, Name: d.record.Name, Limits: &limits,

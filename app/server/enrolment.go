@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"tandem/app/invite"
 	"tandem/engine"
 	"tandem/engine/mptcp"
@@ -17,6 +19,10 @@ const (
 	// enrolTime is how long a device that enrols may take, and deskIdle how long its bond waits for it.
 	enrolTime = 10 * time.Second
 	deskIdle  = 30 * time.Second
+
+	// Connections to a desk a second in the long run, and at once: whoever has a code may not keep the hub
+	// busy, or fill its log, with it.
+	deskRate, deskBurst = 10, 8
 
 	// mtuOfDesk passes over every link: messages of enrolment are short.
 	mtuOfDesk = 1280
@@ -68,8 +74,13 @@ func (d *desk) serve() {
 		Local4: d.server.inner4, Local6: d.server.inner6, Peer4: d.v4, Peer6: d.v6, MTU: mtuOfDesk,
 	}))
 	defer d.shut()
+	pace := rate.NewLimiter(deskRate, deskBurst)
 	for {
 		ctx, cancel := context.WithTimeout(d.ctx, deskIdle)
+		if pace.Wait(ctx) != nil {
+			cancel()
+			return
+		}
 		o, err := bond.Accept(ctx)
 		cancel()
 		if err != nil {
@@ -117,7 +128,7 @@ func (s *Server) enrol(number int, q invite.Request) invite.Answer {
 	case err != nil:
 		s.log.Error("a device could not be written down", "err", err)
 	case e.answer.Error != "":
-		s.log.Warn("a device was refused", "invite", number, "name", q.Name, "why", e.answer.Error)
+		s.log.Warn("a device was refused", "invite", number, "name", plainName(q.Name), "why", e.answer.Error)
 	}
 	if e.replaced != nil {
 		s.log.Info("device replaced", "device", e.replaced.Name)

@@ -20,6 +20,8 @@ type Rules struct {
 	Own    []netip.Addr   // of the hub's own interfaces: never
 	OnLink []netip.Prefix // of the hub's own interfaces: its local network
 	Inner6 netip.Prefix   // of the inner addresses: never, as invite.Inner4
+
+	blind bool // what the hub's own is cannot be told: nothing is reached
 }
 
 // Denied is why a target is not reached. It is an os.ErrPermission.
@@ -42,8 +44,6 @@ var never = []struct {
 }{
 	{netip.MustParsePrefix("0.0.0.0/8"), "an address of this host"},
 	{netip.MustParsePrefix("127.0.0.0/8"), "a loopback address"},
-	{netip.MustParsePrefix("::1/128"), "a loopback address"},
-	{netip.MustParsePrefix("::/128"), "no address"},
 	{netip.MustParsePrefix("169.254.0.0/16"), "a link-local address"},
 	{netip.MustParsePrefix("fe80::/10"), "a link-local address"},
 	{netip.MustParsePrefix("224.0.0.0/4"), "a multicast address"},
@@ -59,6 +59,9 @@ var local = []netip.Prefix{
 	netip.MustParsePrefix("192.168.0.0/16"),
 	netip.MustParsePrefix("100.64.0.0/10"),
 	netip.MustParsePrefix("fc00::/7"),
+	netip.MustParsePrefix("fec0::/10"),      // site-local, RFC 3879
+	netip.MustParsePrefix("192.0.0.0/24"),   // of the access network, RFC 6890
+	netip.MustParsePrefix("64:ff9b:1::/48"), // IPv4 through a translator of the local network, RFC 8215
 }
 
 // embedding are the IPv6 networks whose addresses hold an IPv4 address, and where.
@@ -69,6 +72,7 @@ var embedding = []struct {
 	{netip.MustParsePrefix("64:ff9b::/96"), 12}, // RFC 6052 2.1
 	{netip.MustParsePrefix("2002::/16"), 2},     // RFC 3056 2
 	{netip.MustParsePrefix("::ffff:0:0/96"), 12},
+	{netip.MustParsePrefix("::/96"), 12}, // RFC 4291 2.5.5.1; :: and ::1 are in 0/8 then
 }
 
 const smtp = 25
@@ -87,7 +91,10 @@ func (r *Rules) Check(network string, target netip.AddrPort) error {
 
 // denied says why an address is not reached; "": it is.
 func (r *Rules) denied(a netip.Addr) string {
-	if !a.IsValid() {
+	switch {
+	case r.blind:
+		return "it does not know its own addresses"
+	case !a.IsValid():
 		return "no address"
 	}
 	for _, e := range embedding {
@@ -107,7 +114,7 @@ func (r *Rules) denied(a netip.Addr) string {
 		return "an address inside the tunnel"
 	case slices.Contains(r.Own, a):
 		return "an address of the hub itself"
-	case slices.ContainsFunc(r.OnLink, func(p netip.Prefix) bool { return broadcast(p) == a }):
+	case slices.ContainsFunc(r.OnLink, func(p netip.Prefix) bool { return broadcast(p) == a || anycast(p) == a }):
 		return "a broadcast address"
 	case !r.LAN && (slices.ContainsFunc(local, contains) || slices.ContainsFunc(r.OnLink, contains)):
 		return "the hub's local network is reached only with --allow-lan"
@@ -127,6 +134,15 @@ func broadcast(p netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(a)
 }
 
+// anycast returns the first address of a link, or the zero Addr: in IPv4 it is an old broadcast, in IPv6 any
+// router of the link (RFC 4291 2.6.1), which the hub may be.
+func anycast(p netip.Prefix) netip.Addr {
+	if p.Bits() >= p.Addr().BitLen()-1 {
+		return netip.Addr{}
+	}
+	return p.Masked().Addr()
+}
+
 // interfacesLife is how old what is known of the hub's own interfaces gets.
 const interfacesLife = 2 * time.Second
 
@@ -137,24 +153,27 @@ type surroundings struct {
 
 	mu  sync.Mutex
 	at  time.Time
-	now Rules
+	now *Rules // nil: the interfaces were never listed
 }
 
-// current returns the rules for a device that may, or may not, reach the local network.
+// current returns the rules for a device that may, or may not, reach the local network. As long as nobody
+// knows which addresses are the hub's own, nothing is reached.
 func (s *surroundings) current(lan bool) *Rules {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.at.IsZero() || time.Since(s.at) > interfacesLife {
 		// Without a list the last one stands: to forget addresses would allow them.
 		if addrs, err := s.list(); err == nil {
-			own, onLink := s.now.Own, s.now.OnLink
-			s.now = s.rules
-			s.now.Own, s.now.OnLink = own[:0:0], onLink[:0:0]
-			s.now.add(addrs)
+			r := s.rules
+			r.add(addrs)
+			s.now = &r
 		}
 		s.at = time.Now()
 	}
-	r := s.now
+	if s.now == nil {
+		return &Rules{blind: true}
+	}
+	r := *s.now
 	r.LAN = r.LAN || lan
 	return &r
 }

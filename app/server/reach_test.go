@@ -49,7 +49,8 @@ func TestReach(t *testing.T) {
 		{"203.0.113.5", never}, {"198.51.100.9", never}, {"2001:db8:5::9", never}, {"192.0.2.9", never}, // its own
 		{"203.0.113.255", never}, {"198.51.100.15", never}, // broadcast on its links
 		{"203.0.113.6", lan}, {"198.51.100.1", lan}, {"198.51.100.16", always}, {"2001:db8:5::1", lan}, {"192.0.2.8", always},
-		{"2001:db8:6::1", always},
+		{"2001:db8:6::1", always}, {"203.0.113.0", never}, {"198.51.100.0", never}, {"2001:db8:5::", never},
+		{"192.0.0.192", lan}, {"192.0.1.1", always}, {"fec0::1", lan}, {"feff::1", lan},
 
 		{hub4.String(), never}, {hub6.String(), never}, {slot4.String(), never}, {slot6.String(), never},
 		{open4.String(), never}, {open6.String(), never}, {"198.18.0.2", never}, {"198.19.255.255", never},
@@ -58,10 +59,11 @@ func TestReach(t *testing.T) {
 		{"192.168.255.254", lan}, {"100.64.0.1", lan}, {"100.127.255.255", lan}, {"fc00::1", lan}, {"fdff::1", lan},
 
 		{"64:ff9b::5db8:d822", always}, {"64:ff9b::7f00:1", never}, {"64:ff9b::a00:1", lan}, {"64:ff9b::cb00:7105", never},
-		{"64:ff9b::a9fe:a9fe", never}, {"64:ff9b::c612:1", never}, {"64:ff9b:1::7f00:1", always},
+		{"64:ff9b::a9fe:a9fe", never}, {"64:ff9b::c612:1", never}, {"64:ff9b:1::7f00:1", lan},
 		{"2002:5db8:d822::1", always}, {"2002:7f00:1::1", never}, {"2002:a00:1::1", lan}, {"2002:cb00:7105::1", never}, {"2002:e000:1::", never},
 		{"::ffff:93.184.216.34", always}, {"::ffff:127.0.0.1", never}, {"::ffff:10.0.0.1", lan}, {"::ffff:203.0.113.5", never},
 		{"::ffff:192.168.1.1", lan}, {"::ffff:0.0.0.0", never},
+		{"::93.184.216.34", always}, {"::127.0.0.1", never}, {"::10.0.0.1", lan}, {"::203.0.113.5", never}, {"::2", never},
 	} {
 		target := netip.AddrPortFrom(netip.MustParseAddr(c.target), 443)
 		for _, network := range []string{"tcp", "udp", "icmp"} {
@@ -112,9 +114,13 @@ func TestReachNowhere(t *testing.T) {
 // What interfaces have changes while the hub runs; what cannot be listed stays forbidden.
 func TestSurroundingsFollow(t *testing.T) {
 	var list []net.Addr
-	var failing error
+	failing := errors.New("no list yet")
 	s := surroundings{list: func() ([]net.Addr, error) { return list, failing }}
 	own := netip.MustParseAddrPort("203.0.113.5:80")
+	if s.current(true).Check("tcp", own) == nil {
+		t.Error("reached when nobody knows whose it is")
+	}
+	s.at, failing = time.Time{}, nil
 	if err := s.current(false).Check("tcp", own); err != nil {
 		t.Fatalf("before it is ours: %v", err)
 	}

@@ -18,9 +18,10 @@ import (
 
 // How long things are kept.
 const (
-	invitesLife = time.Hour           // of a code that nobody used, unless said
-	repeatLife  = 10 * time.Minute    // of a code that was used: its device may not have heard the answer
-	tombLife    = 30 * 24 * time.Hour // of what a revoked device is told, when it comes back
+	invitesLife    = time.Hour // of a code that nobody used, unless said
+	invitesLifeMax = 366 * 24 * time.Hour
+	repeatLife     = 10 * time.Minute    // of a code that was used: its device may not have heard the answer
+	tombLife       = 30 * 24 * time.Hour // of what a revoked device is told, when it comes back
 
 	// endpointLife is how old an endpoint may be for the hub to call there when it starts: no NAT keeps
 	// a mapping for longer while nothing passes.
@@ -164,6 +165,8 @@ func (r *registry) invite(o InviteOptions, now time.Time) (c invite.Code, i invi
 		return c, i, errors.New("which device to replace is not said: add --name NAME")
 	case o.Expires < 0:
 		return c, i, errors.New("an invite cannot have expired before it is made: --expires must be positive")
+	case o.Expires > invitesLifeMax:
+		return c, i, errors.New("an invite cannot be good for more than a year: choose a shorter --expires")
 	case o.Name != "" && !o.Replace && r.named(o.Name) != nil:
 		return c, i, fmt.Errorf("a device called %s has joined already: add --replace, or choose another name", o.Name)
 	case len(r.hub.Endpoints) == 0:
@@ -391,7 +394,8 @@ func (r *registry) knows(keys [invite.Slots]carrier.Key) bool {
 func (r *registry) freeName(name string) string {
 	free := name
 	for n := 2; r.named(free) != nil; n++ {
-		free = fmt.Sprintf("%s-%d", name, n)
+		tail := fmt.Sprintf("-%d", n)
+		free = name[:min(len(name), nameMax-len(tail))] + tail
 	}
 	return free
 }
@@ -409,5 +413,6 @@ func plainName(s string) string {
 		}
 		return -1
 	}, s)
+	s = strings.TrimLeft(s, "-.") // a command takes it for an option, a shell may hide it
 	return s[:min(len(s), nameMax)]
 }

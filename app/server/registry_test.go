@@ -143,6 +143,8 @@ func TestInvitesThatMakeNoSense(t *testing.T) {
 		"a name that is taken":     {Name: "laptop"},
 		"replacing nobody knows":   {Replace: true},
 		"expired before it begins": {Expires: -time.Second},
+		"beyond what a code holds": {Expires: 200 * 365 * 24 * time.Hour},
+		"a name like an option":    {Name: "--help"},
 	} {
 		if _, _, err := r.invite(o, noon); err == nil {
 			t.Errorf("%s: an invite was made", what)
@@ -159,7 +161,8 @@ func TestInvitesThatMakeNoSense(t *testing.T) {
 func TestNamesAreOnes(t *testing.T) {
 	r := newRegistry(t, t.TempDir()+"/hub")
 	for i, c := range []struct{ says, want string }{
-		{"laptop", "laptop"}, {"laptop", "laptop-2"}, {"laptop", "laptop-3"}, {"my phone\n", "my-phone"}, {"\x1b[2J", "2J"}, {"☃", "device"},
+		{"laptop", "laptop"}, {"laptop", "laptop-2"}, {"laptop", "laptop-3"}, {"my phone\n", "my-phone"}, {"\x1b[2J", "2J"}, {"☃", "device"}, {"--all", "all"}, {".", "device-2"},
+		{strings.Repeat("a", 60), strings.Repeat("a", nameMax)}, {strings.Repeat("a", 60), strings.Repeat("a", nameMax-2) + "-2"},
 	} {
 		e := mustEnrol(t, r, mustInvite(t, r, InviteOptions{}, noon), ask(byte(i+1), c.says), noon)
 		if e.answer.Name != c.want {

@@ -32,9 +32,10 @@ const (
 // what the device may reach: an address that the hub would refuse is of no use, and may be an attempt
 // to have a browser reach into a local network (DNS rebinding).
 type resolver struct {
-	given []string // HOST:PORT; nil: as resolv.conf says
+	given []string // HOST:PORT; nil: as conf says
+	conf  string   // a resolv.conf
 	ipv6  func() bool
-	busy  chan struct{} // holds a place for each question under way
+	busy  *budget // of questions under way
 
 	asked, failed atomic.Uint64
 
@@ -44,7 +45,7 @@ type resolver struct {
 }
 
 func newResolver(given []string, ipv6 func() bool) *resolver {
-	return &resolver{given: given, ipv6: ipv6, busy: make(chan struct{}, questionsMax)}
+	return &resolver{given: given, conf: resolvConf, ipv6: ipv6, busy: &budget{total: questionsMax}}
 }
 
 // upstreams returns whom to ask.
@@ -56,7 +57,10 @@ func (r *resolver) upstreams() []string {
 	defer r.mu.Unlock()
 	if r.read.IsZero() || time.Since(r.read) > upstreamsLife {
 		r.read = time.Now()
-		r.known = readUpstreams(resolvConf)
+		// A file that cannot be read, as while it is written, changes nothing.
+		if hosts := readUpstreams(r.conf); hosts != nil {
+			r.known = hosts
+		}
 	}
 	return r.known
 }
@@ -72,18 +76,16 @@ func readUpstreams(path string) (hosts []string) {
 	return hosts
 }
 
-// answer returns the answer to a question, or nil when there is none: it was not one, or too many are
-// under way. It takes up to questionWait.
-func (r *resolver) answer(ctx context.Context, question []byte, tcp bool, rules *Rules) []byte {
+// answer returns the answer to a question, or nil when there is none: it was not one, or the device has
+// its share under way. It takes up to questionWait.
+func (r *resolver) answer(ctx context.Context, question []byte, tcp bool, rules *Rules, asking *share) []byte {
 	if len(question) < dnsHeaderLen || question[2]&0x80 != 0 { // an answer, RFC 1035 4.1.1
 		return nil
 	}
-	select {
-	case r.busy <- struct{}{}:
-		defer func() { <-r.busy }()
-	default:
+	if !asking.take() {
 		return nil
 	}
+	defer asking.give()
 	r.asked.Add(1)
 	q := new(dns.Msg)
 	a := new(dns.Msg)
@@ -95,10 +97,13 @@ func (r *resolver) answer(ctx context.Context, question []byte, tcp bool, rules 
 		a.SetRcode(q, dns.RcodeNotImplemented)
 	case q.Question[0].Qtype == dns.TypeAXFR || q.Question[0].Qtype == dns.TypeIXFR:
 		a.SetRcode(q, dns.RcodeRefused)
+	case rules.hides(q.Question[0]):
+		a.SetRcode(q, dns.RcodeNameError)
 	default:
 		a = r.ask(ctx, q, tcp)
 		r.filter(a, rules)
 	}
+	a.Compress = true // it came so, and may be too long without
 	if !tcp {
 		a.Truncate(roomOf(q))
 	}
@@ -108,6 +113,13 @@ func (r *resolver) answer(ctx context.Context, question []byte, tcp bool, rules 
 		return nil
 	}
 	return packed
+}
+
+// hides reports whether a question is for the name of an address that is not reached: who lives in the hub's
+// local network is nobody's business.
+func (r *Rules) hides(q dns.Question) bool {
+	a := reverseOf(q.Name)
+	return a.IsValid() && r.denied(a) != ""
 }
 
 // roomOf returns how many octets an answer over UDP may have.
@@ -134,8 +146,8 @@ func (r *resolver) ask(ctx context.Context, q *dns.Msg, tcp bool) *dns.Msg {
 		}
 		asked := q.Copy()
 		asked.Id = dns.Id() // not one that the device, or who watches it, could foresee
-		a, _, err := c.ExchangeContext(ctx, asked, host)
-		if err != nil {
+		a, err := exchange(ctx, &c, asked, host)
+		if err != nil || !slices.Equal(a.Question, asked.Question) {
 			continue
 		}
 		a.Id = q.Id
@@ -149,6 +161,18 @@ func (r *resolver) ask(ctx context.Context, q *dns.Msg, tcp bool) *dns.Msg {
 		poor = new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)
 	}
 	return poor
+}
+
+// exchange asks one upstream. Nobody waits for its answer when ctx has ended.
+func exchange(ctx context.Context, c *dns.Client, q *dns.Msg, host string) (*dns.Msg, error) {
+	conn, err := c.DialContext(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	a, _, err := c.ExchangeWithConnContext(ctx, q, conn)
+	return a, err
 }
 
 // filter takes out of an answer what the device could not reach.
@@ -177,6 +201,7 @@ func (r *resolver) filter(a *dns.Msg, rules *Rules) {
 		return false
 	}
 	a.Answer = slices.DeleteFunc(a.Answer, drop)
+	a.Ns = slices.DeleteFunc(a.Ns, drop)
 	a.Extra = slices.DeleteFunc(a.Extra, drop)
 	// A signature over records of which some are missing does not hold.
 	a.Answer = slices.DeleteFunc(a.Answer, func(rr dns.RR) bool {
@@ -205,7 +230,7 @@ func hints(values []dns.SVCBKeyValue, useless func(net.IP) bool) []dns.SVCBKeyVa
 
 // serve answers the questions that come over a TCP connection, one after the other, and closes it
 // (RFC 7766).
-func (r *resolver) serve(ctx context.Context, c net.Conn, rules func() *Rules) {
+func (r *resolver) serve(ctx context.Context, c net.Conn, rules func() *Rules, asking *share) {
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.SetDeadline(time.Now()) })()
 	for {
@@ -221,7 +246,7 @@ func (r *resolver) serve(ctx context.Context, c net.Conn, rules func() *Rules) {
 		if _, err := io.ReadFull(c, question); err != nil {
 			return
 		}
-		a := r.answer(ctx, question, true, rules())
+		a := r.answer(ctx, question, true, rules(), asking)
 		if a == nil {
 			return
 		}

@@ -35,7 +35,7 @@ func newUpstream(t *testing.T, zone map[string][]string, rcode int) *upstream {
 			}
 			a.Answer = append(a.Answer, rr)
 		}
-		a.AuthenticatedData = true
+		a.AuthenticatedData, a.Compress = true, true
 		if _, udp := w.RemoteAddr().(*net.UDPAddr); udp {
 			a.Truncate(roomOf(q))
 		}
@@ -59,6 +59,9 @@ func newUpstream(t *testing.T, zone map[string][]string, rcode int) *upstream {
 	}
 	return u
 }
+
+// share is what a device that asks for the first time has under way.
+func (r *resolver) share() *share { return &share{budget: r.busy} }
 
 func ipv6(yes bool) func() bool { return func() bool { return yes } }
 
@@ -125,7 +128,7 @@ func TestResolverAnswersWhatCanBeReached(t *testing.T) {
 			rules := rulesForTest()
 			rules.LAN = c.lan
 			r := newResolver([]string{u.at}, ipv6(c.six))
-			m, texts := answerTexts(t, r.answer(t.Context(), question(t, c.name, c.qtype, nil), tcp, &rules))
+			m, texts := answerTexts(t, r.answer(t.Context(), question(t, c.name, c.qtype, nil), tcp, &rules, r.share()))
 			if !slices.Equal(texts, c.want) {
 				t.Errorf("%s, IPv6 %v, local %v, TCP %v: %q, want %q", c.name, c.six, c.lan, tcp, texts, c.want)
 			}
@@ -160,7 +163,7 @@ func TestResolverTruncates(t *testing.T) {
 			if c.size > 0 {
 				q.SetEdns0(c.size, false)
 			}
-		}), c.tcp, &rules)
+		}), c.tcp, &rules, r.share())
 		m, texts := answerTexts(t, b)
 		if len(b) > c.max || m.Truncated != c.truncated || !c.truncated && len(texts) != len(many) {
 			t.Errorf("%s: %d octets, %d records, TC %v", c.what, len(b), len(texts), m.Truncated)
@@ -179,12 +182,12 @@ func TestResolverFindsOneThatAnswers(t *testing.T) {
 	good := newUpstream(t, map[string][]string{"a.test.": {"A 93.184.216.34"}}, dns.RcodeSuccess)
 	rules := rulesForTest()
 	r := newResolver([]string{gone, broken.at, good.at}, ipv6(true))
-	if _, texts := answerTexts(t, r.answer(t.Context(), question(t, "a.test.", dns.TypeA, nil), false, &rules)); len(texts) != 1 {
+	if _, texts := answerTexts(t, r.answer(t.Context(), question(t, "a.test.", dns.TypeA, nil), false, &rules, r.share())); len(texts) != 1 {
 		t.Errorf("%q", texts)
 	}
 	for what, hosts := range map[string][]string{"nobody": {}, "nobody there": {gone}, "one that fails": {broken.at}} {
 		r := newResolver(hosts, ipv6(true))
-		m, _ := answerTexts(t, r.answer(t.Context(), question(t, "a.test.", dns.TypeA, nil), false, &rules))
+		m, _ := answerTexts(t, r.answer(t.Context(), question(t, "a.test.", dns.TypeA, nil), false, &rules, r.share()))
 		if m.Rcode != dns.RcodeServerFailure || r.failed.Load() != 1 {
 			t.Errorf("%s: %v, %d failures", what, m, r.failed.Load())
 		}
@@ -207,7 +210,7 @@ func TestResolverIsNotAskedEverything(t *testing.T) {
 		"two questions": {question(t, "a.test.", dns.TypeA, func(q *dns.Msg) { q.Question = append(q.Question, q.Question[0]) }), dns.RcodeNotImplemented},
 		"a whole zone":  {question(t, "test.", dns.TypeAXFR, nil), dns.RcodeRefused},
 	} {
-		b := r.answer(t.Context(), c.q, false, &rules)
+		b := r.answer(t.Context(), c.q, false, &rules, r.share())
 		if c.rcode < 0 {
 			if b != nil {
 				t.Errorf("%s is answered", what)
@@ -218,14 +221,110 @@ func TestResolverIsNotAskedEverything(t *testing.T) {
 			t.Errorf("%s: rcode %d, want %d", what, m.Rcode, c.rcode)
 		}
 	}
-	for range questionsMax {
-		r.busy <- struct{}{}
+	greedy := r.share()
+	for greedy.take() {
 	}
-	if r.answer(t.Context(), question(t, "a.test.", dns.TypeA, nil), false, &rules) != nil {
-		t.Error("answered with as many under way as may be")
+	if r.answer(t.Context(), question(t, "a.test.", dns.TypeA, nil), false, &rules, greedy) != nil {
+		t.Error("answered with as many under way as a device may have")
 	}
 	if n := u.asked.Load(); n != 0 {
 		t.Errorf("the upstream was asked %d times", n)
+	}
+	if r.answer(t.Context(), question(t, "a.test.", dns.TypeA, nil), false, &rules, r.share()) == nil {
+		t.Error("another device is not answered meanwhile")
+	}
+}
+
+// Whoever ends a session does not wait for an upstream that is silent.
+func TestResolverLetsGo(t *testing.T) {
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	r, rules := newResolver([]string{silent.LocalAddr().String()}, ipv6(true)), rulesForTest()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer time.AfterFunc(50*time.Millisecond, cancel).Stop()
+	began := time.Now()
+	r.answer(ctx, question(t, "a.test.", dns.TypeA, nil), false, &rules, r.share())
+	if took := time.Since(began); took > upstreamWait/2 {
+		t.Errorf("it took %v to let go", took)
+	}
+}
+
+// The names of hosts in the local network are for who reaches it.
+func TestResolverHidesNames(t *testing.T) {
+	zone := map[string][]string{}
+	private := []string{"1.0.0.10.in-addr.arpa.", "1.0.0.10.IN-ADDR.arpa.", "1." + strings.Repeat("0.", 29) + "d.f.ip6.arpa."}
+	public := "34.216.184.93.in-addr.arpa."
+	for _, name := range append(private, public) {
+		zone[name] = []string{"PTR nas.test."}
+	}
+	u := newUpstream(t, zone, dns.RcodeSuccess)
+	r := newResolver([]string{u.at}, ipv6(true))
+	for _, lan := range []bool{false, true} {
+		rules := rulesForTest()
+		rules.LAN = lan
+		for _, name := range append(private, public) {
+			m, texts := answerTexts(t, r.answer(t.Context(), question(t, name, dns.TypePTR, nil), false, &rules, r.share()))
+			if hidden := !lan && name != public; hidden != (m.Rcode == dns.RcodeNameError) || hidden != (len(texts) == 0) {
+				t.Errorf("%s, local %v: rcode %d, %q", name, lan, m.Rcode, texts)
+			}
+		}
+	}
+	for _, name := range []string{"in-addr.arpa.", "a.in-addr.arpa.", "1.2.3.in-addr.arpa.", "ip6.arpa.", "1.ip6.arpa.", "4.5.6.7.0.1.2.3.ip6.arpa.", "12.ip6.arpa.", "test.", "."} {
+		if a := reverseOf(name); a.IsValid() {
+			t.Errorf("%s is taken for the name of %v", name, a)
+		}
+	}
+}
+
+// An answer to something else is none, whoever sent it.
+func TestResolverComparesTheQuestion(t *testing.T) {
+	forger, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer forger.Close()
+	go func() {
+		b := make([]byte, 512)
+		for {
+			n, from, err := forger.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			q := new(dns.Msg)
+			q.Unpack(b[:n])
+			q.Question[0].Name = "other.test."
+			a := new(dns.Msg).SetReply(q)
+			rr, _ := dns.NewRR("a.test. 60 IN A 93.184.216.34")
+			a.Answer = append(a.Answer, rr)
+			packed, _ := a.Pack()
+			forger.WriteTo(packed, from)
+		}
+	}()
+	r, rules := newResolver([]string{forger.LocalAddr().String()}, ipv6(true)), rulesForTest()
+	m, texts := answerTexts(t, r.answer(t.Context(), question(t, "a.test.", dns.TypeA, nil), false, &rules, r.share()))
+	if len(texts) != 0 || m.Rcode != dns.RcodeServerFailure {
+		t.Errorf("answered %q", texts)
+	}
+}
+
+// What fits into a message as the upstream wrote it fits into ours.
+func TestResolverCompresses(t *testing.T) {
+	var many []string
+	for i := range 3000 {
+		many = append(many, fmt.Sprintf("A 93.184.%d.%d", i/250, i%250))
+	}
+	name := strings.Repeat("long.", 20) + "test."
+	u := newUpstream(t, map[string][]string{name: many}, dns.RcodeSuccess)
+	r, rules := newResolver([]string{u.at}, ipv6(true)), rulesForTest()
+	b := r.answer(t.Context(), question(t, name, dns.TypeA, nil), true, &rules, r.share())
+	if b == nil {
+		t.Fatal("no answer")
+	}
+	if _, texts := answerTexts(t, b); len(texts) != len(many) {
+		t.Errorf("%d records", len(texts))
 	}
 }
 
@@ -237,7 +336,7 @@ func TestResolverOverTCP(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r.serve(ctx, hub, func() *Rules { rules := rulesForTest(); return &rules })
+		r.serve(ctx, hub, func() *Rules { rules := rulesForTest(); return &rules }, r.share())
 	}()
 	device.SetDeadline(time.Now().Add(patience))
 	for range 3 {
@@ -268,5 +367,13 @@ func TestUpstreamsOfResolvConf(t *testing.T) {
 	}
 	if got := readUpstreams(path + ".none"); got != nil {
 		t.Errorf("without the file: %q", got)
+	}
+	r := newResolver(nil, ipv6(true))
+	r.conf = path
+	first := r.upstreams()
+	os.Remove(path)
+	r.read = r.read.Add(-2 * upstreamsLife)
+	if again := r.upstreams(); len(first) != 3 || !slices.Equal(again, first) {
+		t.Errorf("%q, and %q when the file was gone for a moment", first, again)
 	}
 }

@@ -76,9 +76,9 @@ type Server struct {
 	surroundings surroundings
 	resolver     *resolver
 	routed       routed
-	budget       *budget
-	mappings     int // of datagrams, that a device may have
-	memory       int // octets that this process may use
+	budget       *budget // files of connections
+	ports        *budget // files of datagrams
+	memory       int     // octets that this process may use
 	counters     struct{ limited atomic.Uint64 }
 
 	ctx    context.Context // ends when the server does
@@ -123,7 +123,7 @@ func New(cfg Config) (*Server, error) {
 		list:  net.InterfaceAddrs,
 	}
 	s.resolver = newResolver(cfg.Upstreams, s.routed.ipv6)
-	s.budget, s.mappings = newBudget()
+	s.budget, s.ports = newBudgets(openFiles("/proc/self/limits"))
 	if err := s.open(); err != nil {
 		s.Close()
 		return nil, err
@@ -246,6 +246,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.start(s.callAll)
 	s.log.Info("hub is up", "port", s.Port(), "endpoints", s.registry.picture().hub.Endpoints, "devices", len(s.all()))
 	s.tick(ctx)
+	commands.Close() // what they ask for from now on would come too late
 	return s.Close()
 }
 

@@ -110,6 +110,14 @@ func TestCodeReachesOnlyTheEnrolment(t *testing.T) {
 			t.Errorf("%s: %v", target, err)
 		}
 	}
+	began := time.Now()
+	const more = deskBurst + deskRate
+	for range more {
+		d.dial(somewhere)
+	}
+	if took, least := time.Since(began), (more-deskBurst)*time.Second/deskRate; took < least*9/10 {
+		t.Errorf("%d more took %v", more, took)
+	}
 }
 
 func TestExpiredCodeMeetsSilence(t *testing.T) {
@@ -150,54 +158,6 @@ func TestInvitesThroughTheServer(t *testing.T) {
 	}
 }
 
-func TestDeniedTargetsAreProhibited(t *testing.T) {
-	w := newWorld(t, 1)
-	w.config.Dialer = nil
-	w.start()
-	d := w.join(w.invite(InviteOptions{}), "laptop", 0)
-	for _, target := range []string{
-		"127.0.0.1:80", "10.0.0.1:80", "169.254.169.254:80", "[::1]:80", "[64:ff9b::7f00:1]:80", "198.18.0.1:8684", "93.184.216.34:25",
-	} {
-		if _, err := d.dial(target); !errors.Is(err, engine.ErrRefused) {
-			t.Errorf("%s: %v", target, err)
-		}
-	}
-}
-
-func TestDeviceHasItsShareOfConnections(t *testing.T) {
-	w := newWorld(t, 2).start()
-	w.server.budget.total = 20
-	d := w.join(w.invite(InviteOptions{}), "laptop", 0)
-	other := w.join(w.invite(InviteOptions{}), "desk", 1)
-	var open []net.Conn
-	for range connectionsMin {
-		c, err := d.dial(somewhere)
-		if err != nil {
-			t.Fatal(err)
-		}
-		open = append(open, c)
-	}
-	if _, err := d.dial(somewhere); !errors.Is(err, engine.ErrRefused) {
-		t.Errorf("one more than its share: %v", err)
-	}
-	if c, err := other.dial(somewhere); err != nil {
-		t.Errorf("another device: %v", err)
-	} else {
-		echoes(t, c, "hello")
-	}
-	if n := w.server.counters.limited.Load(); n != 1 {
-		t.Errorf("%d were counted", n)
-	}
-	open[0].Close()
-	within(t, patience, "one that is closed makes room", func() bool {
-		c, err := d.dial(somewhere)
-		if err == nil {
-			echoes(t, c, "hello")
-		}
-		return err == nil
-	})
-}
-
 func TestRevokeTakesEffectAtOnce(t *testing.T) {
 	w := newWorld(t, 2).start()
 	d := w.join(w.invite(InviteOptions{}), "laptop", 0)
@@ -225,6 +185,22 @@ func TestRevokeTakesEffectAtOnce(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 	echoes(t, kept, "still here")
+
+	// While it is told so again the hub is not kept waiting.
+	within(t, patience, "it is told again", func() bool {
+		x := w.server.device(d.answer.Device)
+		for _, c := range d.carriers {
+			c.Renew()
+		}
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		return time.Since(x.farewell) < farewellTime/2
+	})
+	began := time.Now()
+	w.server.survey(began)
+	if took := time.Since(began); took > farewellTime/4 {
+		t.Errorf("a survey took %v meanwhile", took)
+	}
 
 	// The device begins anew, as when it is switched on again, also after the hub was.
 	for range 2 {

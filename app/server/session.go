@@ -23,7 +23,9 @@ type session struct {
 	server   *Server
 	bond     *engine.Bond
 	lane     *relay.Datagrams
-	files    share
+	files    share // of connections
+	ports    share // of datagrams
+	asking   share // of questions to the resolver
 	rules    func() *Rules
 	counters *relay.Counters
 	cancel   context.CancelFunc
@@ -37,6 +39,8 @@ func (s *Server) newSession(d *device) *session {
 	x := &session{
 		server:   s,
 		files:    share{budget: s.budget},
+		ports:    share{budget: s.ports},
+		asking:   share{budget: s.resolver.busy},
 		rules:    func() *Rules { return s.surroundings.current(d.record.AllowLAN) },
 		counters: &d.counters,
 		cancel:   cancel,
@@ -120,7 +124,7 @@ func (x *session) resolve(ctx context.Context, o *engine.Offer) {
 		if err != nil {
 			return
 		}
-		x.server.resolver.serve(ctx, c, x.rules)
+		x.server.resolver.serve(ctx, c, x.rules, &x.asking)
 	})
 }
 
@@ -159,4 +163,10 @@ type asker struct {
 func (a *asker) Close() error {
 	a.offer.release()
 	return a.Conn.Close()
+}
+
+// Abort resets the connection.
+func (a *asker) Abort(why error) {
+	a.offer.release()
+	a.Conn.Abort(why)
 }

@@ -107,6 +107,28 @@ func (w testWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// A logged is a log to be read.
+type logged struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logged) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 // A loopDialer dials one listener for every target, whatever the rules say of that one.
 type loopDialer struct{ at string }
 

@@ -68,7 +68,7 @@ func Open(cfg Config) (*Carrier, error) {
 // counted. The error is net.ErrClosed after Close and nil before.
 func (c *Carrier) Send(pkts [][]byte) error {
 	c.renewal.sent()
-	dropped, err := c.inner.send(pkts)
+	dropped, err := c.inner.send(pkts, nil)
 	if dropped > 0 {
 		c.dropped.Add(uint64(dropped))
 	}

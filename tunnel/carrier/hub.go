@@ -13,7 +13,8 @@ import (
 	"golang.zx2c4.com/wireguard/conn"
 )
 
-// hubQueueMax is how many packets to all peers wait for the hub's WireGuard at most: 12 ms at 1 Gbit/s.
+// hubQueueMax is how many packets to all peers wait for the hub's WireGuard at most: 12 ms at 1 Gbit/s. Half of
+// them may be one peer's.
 const hubQueueMax = 1024
 
 // What Peer.Stats tells may be as old as surveyAge, so that asking all peers in turn asks the device once,
@@ -68,6 +69,7 @@ type Peer struct {
 	addrs   []netip.Addr
 	receive func(pkts [][]byte)
 	dropped atomic.Uint64
+	queue   share
 	renewal renewal
 	removed atomic.Bool
 }
@@ -197,7 +199,7 @@ func (p *Peer) Send(pkts [][]byte) error {
 		return net.ErrClosed
 	}
 	p.renewal.sent()
-	dropped, err := p.hub.inner.send(pkts)
+	dropped, err := p.hub.inner.send(pkts, &p.queue)
 	if dropped > 0 {
 		p.dropped.Add(uint64(dropped))
 	}

@@ -32,10 +32,24 @@ type inner struct {
 	patience          *time.Timer // of Read
 
 	mu     sync.Mutex
-	slots  [][]byte // buffers, a ring
+	slots  []queued // a ring
 	first  int      // of those that wait
 	waits  int
 	closed bool
+}
+
+// A queued is a packet that waits, or room for one.
+type queued struct {
+	octets []byte
+	of     *share // nil: nobody's
+}
+
+// A share is what one of several senders has in a queue: never more than half of what the others leave.
+type share struct{ waits int } // guarded by the queue's mutex
+
+// over reports whether a sender may have no more in a queue in which so many wait.
+func (s *share) over(waits, room int) bool {
+	return s != nil && 2*s.waits >= room-(waits-s.waits)
 }
 
 func newInner(mtu, queue int, receive func([][]byte)) *inner {
@@ -47,25 +61,28 @@ func newInner(mtu, queue int, receive func([][]byte)) *inner {
 		outbound: newGauge(2 * queue),
 		patience: newPatience(),
 		inbound:  newGauge(inboundMax),
-		slots:    make([][]byte, queue),
+		slots:    make([]queued, queue),
 	}
 }
 
-// send queues copies of packets and returns how many found no room or were longer than the MTU.
-func (d *inner) send(pkts [][]byte) (dropped int, err error) {
+// send queues copies of packets and returns how many found no room or were longer than the MTU. Without a
+// share all of the queue may be theirs.
+func (d *inner) send(pkts [][]byte, of *share) (dropped int, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
 		return len(pkts), net.ErrClosed
 	}
 	for _, pkt := range pkts {
-		if d.waits == len(d.slots) || len(pkt) > d.mtu {
+		if d.waits == len(d.slots) || len(pkt) > d.mtu || of.over(d.waits, len(d.slots)) {
 			dropped++
 			continue
 		}
-		i := (d.first + d.waits) % len(d.slots)
-		d.slots[i] = append(d.slots[i][:0], pkt...)
-		d.waits++
+		q := &d.slots[(d.first+d.waits)%len(d.slots)]
+		q.octets, q.of = append(q.octets[:0], pkt...), of
+		if d.waits++; of != nil {
+			of.waits++
+		}
 	}
 	select {
 	case d.wake <- struct{}{}:
@@ -95,7 +112,12 @@ func (d *inner) take(bufs [][]byte, sizes []int, offset int) (n int, err error) 
 		return 0, os.ErrClosed
 	}
 	for ; n < len(bufs) && d.waits > 0; n++ {
-		sizes[n] = copy(bufs[n][offset:], d.slots[d.first])
+		q := &d.slots[d.first]
+		sizes[n] = copy(bufs[n][offset:], q.octets)
+		if q.of != nil {
+			q.of.waits--
+			q.of = nil
+		}
 		d.first = (d.first + 1) % len(d.slots)
 		d.waits--
 	}

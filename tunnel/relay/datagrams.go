@@ -23,6 +23,8 @@ type DatagramsConfig struct {
 	DNS func(ctx context.Context, query []byte) (answer []byte)
 
 	Mappings int          // at a time; the longest idle go first; 0: 4096
+	Take     func() bool  // asks for one more file; without it, too, the longest idle go; nil: there is always one
+	Give     func()       // gives a file back; set if Take is
 	MTU      int          // of packets to the client: longer ones are fragmented; 0: 1280
 	Log      *slog.Logger // nil: silent
 }
@@ -81,6 +83,9 @@ func NewDatagrams(cfg DatagramsConfig) *Datagrams { return newDatagrams(cfg, ope
 func newDatagrams(cfg DatagramsConfig, open opener) *Datagrams {
 	if cfg.Mappings <= 0 {
 		cfg.Mappings = 4096
+	}
+	if cfg.Take == nil {
+		cfg.Take, cfg.Give = func() bool { return true }, func() {}
 	}
 	if cfg.MTU <= 0 {
 		cfg.MTU = 1280

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -399,13 +400,91 @@ func TestEcho(t *testing.T) {
 	}
 }
 
-// The hub answers echoes itself.
+// A device that others leave no more files makes do with those it has, and gives all back in the end.
+func TestMappingsTakeFiles(t *testing.T) {
+	var files atomic.Int64
+	files.Store(3)
+	cfg := DatagramsConfig{
+		Take: func() bool {
+			ok := files.Load() > 0
+			if ok {
+				files.Add(-1)
+			}
+			return ok
+		},
+		Give: func() { files.Add(1) },
+	}
+	inBubble(t, cfg, func(l *lane) {
+		for port := range uint16(5) {
+			l.udp(1000+port, at(web4, 443), "x")
+			time.Sleep(time.Millisecond)
+		}
+		if s := l.Stats(); s.Sent != 5 || s.Mappings != 3 || s.Evicted != 2 || files.Load() != 0 {
+			t.Errorf("%+v, %d files left", s, files.Load())
+		}
+		time.Sleep(2 * lifeUDP)
+		synctest.Wait()
+		if files.Load() != 3 {
+			t.Errorf("%d files left when all was over", files.Load())
+		}
+		l.opening = syscall.EMFILE
+		l.udp(1000, at(web4, 443), "x")
+		if files.Load() != 3 {
+			t.Errorf("%d files left when none could be opened", files.Load())
+		}
+		l.opening = nil
+		files.Store(0)
+		l.udp(1000, at(web4, 443), "x")
+		if s := l.Stats(); s.Mappings != 0 || s.Failed != 2 {
+			t.Errorf("%+v without any file", s)
+		}
+		l.silence()
+	})
+}
+
+// Who is remembered to be wanted is bounded over all mappings, and who is spoken with is not forgotten.
+func TestContactsAreBounded(t *testing.T) {
+	inBubble(t, DatagramsConfig{}, func(l *lane) {
+		const others = 200
+		for port := range uint16(others) {
+			l.udp(1000+port, at(web4, 443), "x")
+		}
+		addr := web4
+		for range 3000 {
+			addr = addr.Next()
+			l.udp(999, at(addr, 443), "x")
+		}
+		m := l.mappings[key{v4: true, number: 999}]
+		if kept := len(m.young) + len(m.old); kept > 2*contactsAll/others || kept < contactsAll/others/2 {
+			t.Errorf("%d contacts are kept", kept)
+		}
+	})
+	m := newMapping(key{v4: true}, nil, time.Now())
+	for _, addr := range []netip.Addr{web4, web4.Next(), web4, web4, web4.Next()} {
+		m.sends(time.Now(), at(addr, 443), nil, 0, 2)
+	}
+	if len(m.young) != 2 || m.old != nil {
+		t.Errorf("forgets for nothing: %d young, %d old", len(m.young), len(m.old))
+	}
+}
+
+// The hub answers echoes itself, long ones in fragments.
 func TestEchoOfTheHub(t *testing.T) {
 	inBubble(t, DatagramsConfig{}, func(l *lane) {
 		l.receive(from(hub6).AppendEcho(nil, packet.Echo{ID: 7, Seq: 9, Payload: []byte("you?")}))
 		p := l.next()
 		if e, err := p.Echo(); err != nil || !e.Reply || e.ID != 7 || e.Seq != 9 || string(e.Payload) != "you?" || p.Source != hub6 {
 			t.Errorf("heard %+v, %v", e, err)
+		}
+		long := from(hub4).AppendEcho(nil, packet.Echo{ID: 7, Payload: make([]byte, 3000)})
+		l.receive(long)
+		if len(l.heard) != 3 {
+			t.Fatalf("%d fragments", len(l.heard))
+		}
+		for _, pkt := range l.heard {
+			if len(pkt) > l.cfg.MTU {
+				t.Errorf("%d octets", len(pkt))
+			}
 		}
 	})
 }
@@ -543,6 +622,7 @@ func FuzzReceive(f *testing.F) {
 		var last *fakeSocket
 		d := &Datagrams{counts: counts{}, mappings: map[key]*mapping{}}
 		d.cfg = DatagramsConfig{Host4: host4, Host6: host6, Hub4: hub4, Hub6: hub6, Mappings: 4, MTU: 1280}
+		d.cfg.Take, d.cfg.Give = func() bool { return true }, func() {}
 		d.cfg.Send = func(pkts [][]byte) {
 			for _, pkt := range pkts {
 				if err := new(packet.Packet).Parse(pkt); err != nil {

@@ -59,8 +59,10 @@ func (d *Datagrams) forwardEcho(p *packet.Packet, pkt []byte, toHub bool) {
 	case toHub:
 		e.Reply = true
 		answer := packet.Packet{Source: p.Target, Target: p.Source, TOS: p.TOS, DF: true}
-		d.buf = answer.AppendEcho(d.buf[:0], e)
-		d.cfg.Send([][]byte{d.buf})
+		b := d.batches.Get().(*batch)
+		b.octets = answer.AppendEcho(b.octets, e)
+		b.end(0, d.cfg.MTU, &d.ids)
+		d.deliver(b)
 	default:
 		k := key{v4: p.Target.Is4(), echo: true, number: e.ID}
 		// Errors tell of the message from its sequence number on: the identifier is another one outside.
@@ -78,7 +80,7 @@ func (d *Datagrams) send(k key, p *packet.Packet, pkt []byte, target netip.AddrP
 	now := time.Now()
 	m, err := d.mapping(k, now)
 	if err == nil {
-		m.sends(now, target, pkt, cap(pkt)-cap(quoted))
+		m.sends(now, target, pkt, cap(pkt)-cap(quoted), d.contacts())
 		err = m.sock.send(message, target, hop{tos: p.TOS, ttl: p.TTL - 1, df: p.DF})
 	}
 	if err == nil {

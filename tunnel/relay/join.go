@@ -17,6 +17,7 @@ import (
 type join struct {
 	asker, target side
 	buffers       *lender
+	origin        time.Time
 	stopped       chan struct{}
 }
 
@@ -29,7 +30,7 @@ type side struct {
 	Stream
 	gone    <-chan struct{} // closed when the stream is over; nil: it does not tell
 	octets  *atomic.Uint64  // read from it
-	wrote   atomic.Int64    // when octets were last written to it, in Unix nanoseconds
+	wrote   atomic.Int64    // when octets were last written to it, in nanoseconds after the join's origin
 	drained chan struct{}   // closed when nothing more is read from it
 	broken  chan struct{}   // closed when it failed
 
@@ -42,6 +43,7 @@ func newJoin(asker, target Stream, buffers *lender, c *Counters) *join {
 		asker:   side{Stream: asker, octets: &c.Sent, drained: make(chan struct{}), broken: make(chan struct{})},
 		target:  side{Stream: target, octets: &c.Received, drained: make(chan struct{}), broken: make(chan struct{})},
 		buffers: buffers,
+		origin:  time.Now().Add(-lingering),
 		stopped: make(chan struct{}),
 	}
 }
@@ -105,7 +107,7 @@ func (j *join) copy(from, to *side) error {
 			if _, err := to.Write(b[:n]); err != nil {
 				to.fail(err)
 			}
-			to.wrote.Store(time.Now().UnixNano())
+			to.wrote.Store(int64(time.Since(j.origin)))
 		}
 		j.buffers.giveBack(b)
 		if err != nil {
@@ -139,11 +141,11 @@ var errLeft = errors.New("the other end left")
 
 // linger waits until what was written to s should have arrived.
 func (j *join) linger(s *side) {
-	wait := lingering - time.Since(time.Unix(0, s.wrote.Load()))
+	wait := lingering - (time.Since(j.origin) - time.Duration(s.wrote.Load()))
 	if wait <= 0 || s.failed() != nil {
 		return
 	}
-	t := time.NewTimer(min(wait, lingering))
+	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
 	case <-t.C:

@@ -2,6 +2,8 @@ package relay
 
 import (
 	"bytes"
+	"cmp"
+	"errors"
 	"net/netip"
 	"slices"
 	"sync"
@@ -26,7 +28,8 @@ type key struct {
 type mapping struct {
 	key  key
 	sock socket
-	last atomic.Int64 // when it was used, in Unix nanoseconds
+	born time.Time
+	last atomic.Int64 // when it was used, in nanoseconds after born: clocks on walls jump
 	life atomic.Int64
 
 	mu         sync.Mutex
@@ -39,7 +42,9 @@ type mapping struct {
 const (
 	headsMax    = 8
 	headLen     = 80   // holds any header without extensions, UDP's, and what tells payloads apart
-	contactsMax = 2048 // young ones
+	contactsMax = 2048 // young ones of a mapping that has few beside it
+	contactsMin = 32   // and of one that has many
+	contactsAll = 1 << 17
 )
 
 // A head is the beginning of a packet that the client sent, kept to be quoted.
@@ -50,7 +55,7 @@ type head struct {
 }
 
 func newMapping(k key, s socket, now time.Time) *mapping {
-	m := &mapping{key: k, sock: s, turned: now, young: map[netip.Addr]struct{}{}}
+	m := &mapping{key: k, sock: s, born: now, turned: now, young: map[netip.Addr]struct{}{}}
 	m.life.Store(int64(lifeDNS))
 	if k.echo {
 		m.life.Store(int64(lifeEcho))
@@ -59,21 +64,24 @@ func newMapping(k key, s socket, now time.Time) *mapping {
 	return m
 }
 
-func (m *mapping) use(now time.Time) { m.last.Store(now.UnixNano()) }
+func (m *mapping) use(now time.Time) { m.last.Store(int64(now.Sub(m.born))) }
 
-func (m *mapping) expired(now time.Time) bool {
-	return now.UnixNano()-m.last.Load() >= m.life.Load()
+func (m *mapping) idle(now time.Time) time.Duration {
+	return now.Sub(m.born) - time.Duration(m.last.Load())
 }
 
-// sends notes a packet that is about to be sent: its answers are wanted, and errors quote it.
-func (m *mapping) sends(now time.Time, target netip.AddrPort, pkt []byte, body int) {
+func (m *mapping) expired(now time.Time) bool { return m.idle(now) >= time.Duration(m.life.Load()) }
+
+// sends notes a packet that is about to be sent: its answers are wanted, and errors quote it. No more young
+// contacts than that are kept.
+func (m *mapping) sends(now time.Time, target netip.AddrPort, pkt []byte, body, contacts int) {
 	m.use(now)
 	if !m.key.echo && target.Port() != 53 {
 		m.life.Store(int64(lifeUDP))
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if now.Sub(m.turned) >= lifeUDP || len(m.young) >= contactsMax {
+	if _, known := m.young[target.Addr()]; now.Sub(m.turned) >= lifeUDP || !known && len(m.young) >= contacts {
 		m.old, m.young, m.turned = m.young, map[netip.Addr]struct{}{}, now
 	}
 	m.young[target.Addr()] = struct{}{}
@@ -115,10 +123,17 @@ func (d *Datagrams) mapping(k key, now time.Time) (*mapping, error) {
 		return m, nil
 	}
 	if len(d.mappings) >= d.cfg.Mappings {
-		d.evict()
+		d.evict(now)
+	}
+	for !d.cfg.Take() {
+		if len(d.mappings) == 0 {
+			return nil, errFiles
+		}
+		d.evict(now)
 	}
 	s, err := d.open(k)
 	if err != nil {
+		d.cfg.Give()
 		return nil, err
 	}
 	m := newMapping(k, s, now)
@@ -128,8 +143,16 @@ func (d *Datagrams) mapping(k key, now time.Time) (*mapping, error) {
 	return m, nil
 }
 
+var errFiles = errors.New("others have the files")
+
+// contacts is how many young contacts a mapping keeps: all mappings together keep about contactsAll.
+func (d *Datagrams) contacts() int {
+	return min(max(contactsAll/(1+len(d.mappings)), contactsMin), contactsMax)
+}
+
 func (d *Datagrams) drop(k key, m *mapping) {
 	m.sock.close()
+	d.cfg.Give()
 	delete(d.mappings, k)
 	d.counts.mappings.Add(-1)
 }
@@ -143,16 +166,16 @@ func (d *Datagrams) expire(now time.Time) {
 }
 
 // evict drops the sixteenth that was idle for longest, so that looking for them is rare.
-func (d *Datagrams) evict() {
+func (d *Datagrams) evict(now time.Time) {
 	all := make([]*mapping, 0, len(d.mappings))
 	for _, m := range d.mappings {
 		all = append(all, m)
 	}
-	last := map[*mapping]int64{}
+	idle := map[*mapping]time.Duration{}
 	for _, m := range all {
-		last[m] = m.last.Load()
+		idle[m] = m.idle(now)
 	}
-	slices.SortFunc(all, func(a, b *mapping) int { return int(min(max(last[a]-last[b], -1), 1)) })
+	slices.SortFunc(all, func(a, b *mapping) int { return cmp.Compare(idle[b], idle[a]) })
 	for _, m := range all[:1+len(all)/16] {
 		d.drop(m.key, m)
 		d.counts.evicted.Add(1)
