@@ -29,7 +29,8 @@ func test(ctx context.Context, args []string) int {
 		step{"go test", goTest(&closing, "go test ./...", "./...")},
 		step{"go test -race", raceTest(&closing)},
 		step{"fuzz", func(ctx context.Context) error { return fuzzAll(ctx, fuzzBrief) }},
-		step{"lab kernel", labTest},
+		step{"lab kernel", labTest("kernel")},
+		step{"lab e2e", labTest("e2e")},
 	)
 	outcomes := perform(ctx, steps)
 	for _, line := range closing.lines {
@@ -114,17 +115,19 @@ func raceTest(closing *closingLines) func(context.Context) error {
 		if _, err := exec.LookPath("gcc"); err != nil {
 			return skipped("the race detector needs a C compiler")
 		}
-		return goTest(closing, "go test -race ./engine/...", "-race", "./engine/...")(ctx)
+		return goTest(closing, "go test -race ./...", "-race", "./...")(ctx)
 	}
 }
 
-// labTest runs the kernel cases where they can run.
-func labTest(ctx context.Context) error {
-	if why := lab.Missing(); why != "" {
-		return skipped(why)
+// labTest runs the cases of a suite where they can run.
+func labTest(suite string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if why := lab.Missing(); why != "" {
+			return skipped(why)
+		}
+		if lab.Main(ctx, []string{suite}, os.Stdout) != 0 {
+			return fmt.Errorf("cases failed")
+		}
+		return nil
 	}
-	if lab.Main(ctx, []string{"kernel"}, os.Stdout) != 0 {
-		return fmt.Errorf("cases failed")
-	}
-	return nil
 }

@@ -23,6 +23,7 @@ func households() []trial {
 		{"second daemon", "refused", secondDaemon},
 		{"split tunnel", "only the named prefix", splitTunnel},
 		{"everything undone at exit", "rules, routes, DNS as before", undone},
+		{"README.md, each command", "as it says", readmeSteps},
 		{"revoked device", "said so, nothing passes", revoked},
 		{"check with nothing set up", "says what is missing, touches nothing", check},
 	}
@@ -85,55 +86,79 @@ func (h *household) helperFetch(ctx context.Context, done chan<- saying) (begun 
 	return started, nil
 }
 
-// cutUnderLoad silences Wi-Fi under a download, an upload, HTTP/3, ping and UDP, and lets it return.
+// cutUnderLoad silences Wi-Fi under everything that people do at once, and lets it return.
 func cutUnderLoad(ctx context.Context, h *household) (string, error) {
-	results := make(chan error, 5)
-	run := func(what string, f func() error) {
+	lost := 0
+	all := []struct {
+		what string
+		run  func() error
+	}{
+		{"curl down", func() error { _, err := h.fetch(ctx, webHost, 11, 30e6); return err }},
+		{"curl up", func() error { _, err := h.push(ctx, 10e6); return err }},
+		{"curl, IPv6", func() error { _, err := h.fetch(ctx, web6Hst, 12, 10e6); return err }},
+		{"page", func() error { _, err := page(ctx, h); return err }},
+		{"HTTP/3", func() error { _, err := quic(webHost)(ctx, h); return err }},
+		{"dig", func() error {
+			return h.during(7*time.Second, func() error { _, err := dig("A", webHost, "+tries=3")(ctx, h); return err })
+		}},
+		{"traceroute", func() error { _, err := traceroute(webHost, "-q", "3")(ctx, h); return err }},
+		{"ping", func() (err error) { lost, err = h.pingThrough(ctx); return err }},
+		{"iperf3 UDP", func() error {
+			r, err := h.iperf(ctx, "-u", "-b", "2M", "-l", "1000", "-t", "8", "-R")
+			if err == nil && r.End.Sum.Lost > 15 {
+				err = fmt.Errorf("%.1f %% lost", r.End.Sum.Lost)
+			}
+			return err
+		}},
+	}
+	results := make(chan error, len(all))
+	for _, one := range all {
 		go func() {
-			err := f()
+			err := one.run()
 			if err != nil {
-				err = fmt.Errorf("%s: %w", what, err)
+				err = fmt.Errorf("%s: %w", one.what, err)
 			}
 			results <- err
 		}()
 	}
-	run("curl", func() error { _, err := h.fetch(ctx, webHost, 11, 40e6); return err })
-	run("curl, IPv6", func() error { _, err := h.fetch(ctx, web6Hst, 12, 10e6); return err })
-	run("HTTP/3", func() error { _, err := quic(webHost)(ctx, h); return err })
-	lost := make(chan int, 1)
-	run("ping", func() error {
-		out, err := h.must(ctx, h.laptop, "ping", "-n", "-q", "-c", "80", "-i", "0.1", webHost)
-		var sent, received int
-		for _, line := range strings.Split(out, "\n") {
-			fmt.Sscanf(line, "%d packets transmitted, %d received", &sent, &received)
-		}
-		lost <- sent - received
-		return err
-	})
-	run("iperf3 UDP", func() error {
-		r, err := h.iperf(ctx, "-u", "-b", "2M", "-l", "1000", "-t", "8", "-R")
-		if err == nil && r.End.Sum.Lost > 15 {
-			err = fmt.Errorf("%.1f %% lost", r.End.Sum.Lost)
-		}
-		return err
-	})
 	cutting := time.AfterFunc(2*time.Second, func() { h.silence(true, 0) })
 	returning := time.AfterFunc(5*time.Second, func() { h.silence(false, 0) })
 	defer cutting.Stop()
 	defer returning.Stop()
 	defer h.silence(false, 0)
 	var err error
-	for range 5 {
+	for range all {
 		err = errors.Join(err, <-results)
 	}
-	missing := <-lost
-	if err == nil && missing > 10 {
+	if err == nil && lost > 10 {
 		err = errors.New("pings stopped for more than a second")
 	}
 	if err == nil {
 		err = h.connected(ctx, "wlan0", "wwan0")
 	}
-	return fmt.Sprintf("%d of 80 pings lost", missing), err
+	return fmt.Sprintf("%d of 80 pings lost", lost), err
+}
+
+// during runs f again and again for a time.
+func (h *household) during(length time.Duration, f func() error) error {
+	for end := time.Now().Add(length); time.Now().Before(end); {
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pingThrough pings for 8 s and returns how many replies are missing.
+func (h *household) pingThrough(ctx context.Context) (lost int, err error) {
+	out, err := h.must(ctx, h.laptop, "ping", "-n", "-q", "-c", "80", "-i", "0.1", webHost)
+	for line := range strings.Lines(out) {
+		var sent, received int
+		if n, _ := fmt.Sscanf(line, "%d packets transmitted, %d received", &sent, &received); n == 2 {
+			return sent - received, err
+		}
+	}
+	return 0, errors.Join(err, errors.New("ping says nothing"))
 }
 
 // beside runs f while curl downloads, and wants both to succeed.

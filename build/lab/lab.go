@@ -100,12 +100,12 @@ func find(arg string) *suite {
 }
 
 func usage(out io.Writer) {
-	fmt.Fprintln(out, "usage: go run ./build lab [-keep] SUITE[:PART OF A CASE'S NAME]... | up | shell near|far | down")
+	fmt.Fprintln(out, "usage: go run ./build lab [-keep] SUITE[:PART OF A CASE'S NAME]... | up | shell NAMESPACE | down")
 	for _, s := range suites() {
 		fmt.Fprintf(out, "  %-8s %s\n", s.name, s.about)
 	}
 	fmt.Fprintln(out, "  -keep    leaves captures and traces also of cases that pass")
-	fmt.Fprintln(out, "  up       two namespaces joined by two links, until interrupted; shell enters one")
+	fmt.Fprintln(out, "  up       laptop, hub, router and web host in namespaces, until interrupted; shell enters one")
 	fmt.Fprintln(out, "  down     removes what a lab that was killed left")
 }
 

@@ -11,23 +11,22 @@ import (
 	"strings"
 )
 
-// up makes two namespaces joined by the ordinary links and keeps them until ctx ends.
+// up makes a household whose laptop has joined its hub, and keeps it until ctx ends.
 func up(ctx context.Context, out io.Writer) error {
-	s := &scene{}
-	defer s.close()
-	farSpace, err := newSpace("far")
-	if err != nil {
+	h := &household{}
+	defer h.close()
+	if err := h.build(ctx); err != nil {
 		return err
 	}
-	s.spaces = append(s.spaces, farSpace)
-	if _, err := s.joinKernels(ordinary, farSpace, false); err != nil {
+	if err := h.ready(ctx); err != nil {
 		return err
 	}
-	for i, c := range ordinary {
-		fmt.Fprintf(out, "link %d: %d Mbit/s, %v each way; near %s %s, far %s %s\n", i, c.Rate/1e6, c.Delay,
-			address(i, near, false), address(i, near, true), address(i, far, false), address(i, far, true))
+	for _, l := range laptopLinks {
+		c := l.conditions
+		fmt.Fprintf(out, "%s: %d Mbit/s, %v each way, laptop %s2 and %s2\n", l.device, c.Rate/1e6, c.Delay, l.v4, l.v6)
 	}
-	fmt.Fprintln(out, "enter with lab shell near, lab shell far; interrupt to remove")
+	fmt.Fprintf(out, "web host: %s and %s (HTTP, HTTP/3, iperf3, DNS); hub: %s\n", webHost, web6Hst, hubHost)
+	fmt.Fprintf(out, "enter with lab shell laptop, net, hub, web, other; programs, state and logs are in %s; interrupt to remove\n", h.dir)
 	<-ctx.Done()
 	return nil
 }

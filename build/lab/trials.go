@@ -92,14 +92,20 @@ func (h *household) fetch(ctx context.Context, host string, seed byte, n int64) 
 }
 
 func upload(ctx context.Context, h *household) (string, error) {
-	said, err := h.ask(ctx, h.laptop, "bash", "-c", fmt.Sprintf("head -c %d /dev/zero | curl -sS -H Expect: -T - -X POST %s", int64(transfer), url(webHost, "/sink")))
+	took, err := h.push(ctx, transfer)
 	if err != nil {
 		return "", err
 	}
-	if want := fmt.Sprintf("%d %s", int64(transfer), zeroDigest(transfer)); said.code != 0 || strings.TrimSpace(said.out) != want {
-		return "", fmt.Errorf("curl ended with %d: %s%s", said.code, said.out, said.err)
+	return share(transfer, took)
+}
+
+// push has curl upload octets, and checks the digest of what came.
+func (h *household) push(ctx context.Context, n int64) (time.Duration, error) {
+	said, err := h.ask(ctx, h.laptop, "bash", "-c", fmt.Sprintf("head -c %d /dev/zero | curl -sS -H Expect: -T - -X POST %s", n, url(webHost, "/sink")))
+	if want := fmt.Sprintf("%d %s", n, zeroDigest(n)); err == nil && (said.code != 0 || strings.TrimSpace(said.out) != want) {
+		err = fmt.Errorf("curl ended with %d: %s%s", said.code, said.out, said.err)
 	}
-	return share(transfer, said.took)
+	return said.took, err
 }
 
 // page has curl fetch objects of 5 to 200 kB as a browser does.
