@@ -18,7 +18,9 @@ func New(cfg Config) (Host, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	return &host{Config: cfg, sys: os.DirFS("/sys/class/net"), record: record{cfg.State}, resolv: resolvFile}, nil
+	return &host{
+		Config: cfg, sys: os.DirFS("/sys/class/net"), record: record{cfg.State}, resolv: resolvFile, made: map[string]bool{},
+	}, nil
 }
 
 type host struct {
@@ -29,6 +31,37 @@ type host struct {
 
 	routing sync.Mutex // held by Route
 	routed  Routing    // what holds now
+
+	making sync.Mutex
+	made   map[string]bool // the TUN devices of this process
+}
+
+// An ownTun is in its host's made until it is closed.
+type ownTun struct {
+	tun.Device
+	host *host
+	name string
+}
+
+// Close is part of Tun.
+func (t ownTun) Close() error {
+	err := t.Device.Close()
+	t.host.note(t.name, false)
+	return err
+}
+
+func (h *host) note(name string, made bool) {
+	h.making.Lock()
+	defer h.making.Unlock()
+	if h.made[name] = made; !made {
+		delete(h.made, name)
+	}
+}
+
+func (h *host) own(name string) bool {
+	h.making.Lock()
+	defer h.making.Unlock()
+	return h.made[name]
 }
 
 // Pin binds to the device, which needs no privilege, and marks, which does. Without a mark there are no routes of ours either.
@@ -72,11 +105,14 @@ func (h *host) Tun(name string, mtu int) (Tun, error) {
 		for range device.Events() {
 		}
 	}()
-	if name, err := device.Name(); err == nil {
-		// Without a link-local address of its own the kernel does not look for routers in the tunnel. A kernel without IPv6 never does.
-		os.WriteFile(settingFile(setting(6, name, "addr_gen_mode")), []byte("1"), 0)
+	if name, err = device.Name(); err != nil {
+		device.Close()
+		return nil, fmt.Errorf("the name of the TUN device: %w", err)
 	}
-	return device, nil
+	// Without a link-local address of its own the kernel does not look for routers in the tunnel. A kernel without IPv6 never does.
+	os.WriteFile(settingFile(setting(6, name, "addr_gen_mode")), []byte("1"), 0)
+	h.note(name, true)
+	return ownTun{device, h, name}, nil
 }
 
 // tunReady says what to do when TUN devices cannot be made at all.

@@ -260,6 +260,66 @@ func TestRouteKilled(t *testing.T) {
 	}
 }
 
+// TestSecondTandem: another process neither undoes nor replaces what one that lives has routed.
+func TestSecondTandem(t *testing.T) {
+	if !inSpace(t) {
+		return
+	}
+	h, before, r, state := routed(t)
+	during := dump(t)
+	for _, other := range []string{state, t.TempDir()} {
+		second := open(t, platform.Config{State: other})
+		for _, want := range []platform.Routing{{}, r} {
+			if err := second.Route(want); err == nil || !strings.Contains(err.Error(), "another tandem captures through tandem0") {
+				t.Errorf("beside one that lives: %v", err)
+			}
+		}
+	}
+	if after := dump(t); after != during {
+		t.Errorf("the second changed:\n%s\nto:\n%s", during, after)
+	}
+	if err := h.Route(platform.Routing{}); err != nil {
+		t.Fatal(err)
+	}
+	shell(t, "ip link del tandem0")
+	if after := dump(t); after != before {
+		t.Errorf("after:\n%s\nbefore:\n%s", after, before)
+	}
+}
+
+// TestWhatIsNoLink: the loopback and our own TUN are not even named, whatever is asked for; others are, with a reason.
+func TestWhatIsNoLink(t *testing.T) {
+	if !inSpace(t) {
+		return
+	}
+	home(t)
+	for _, only := range [][]string{nil, {"wlan0"}} {
+		h := open(t, platform.Config{Only: only})
+		device, err := h.Tun("tandem0", 1400)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shell(t, "ip tuntap add mode tun name other0")
+		named := map[string]string{}
+		ctx, cancel := context.WithCancel(t.Context())
+		if err := h.Links(ctx, func(links []platform.Link) {
+			for _, l := range links {
+				named[l.Name] = l.Reason
+			}
+			cancel()
+		}); err != nil {
+			t.Fatal(err)
+		}
+		_, lo := named["lo"]
+		_, own := named["tandem0"]
+		if lo || own || named["other0"] == "" || named["far-wlan0"] == "" {
+			t.Errorf("only %v: links %q", only, named)
+		}
+		device.Close()
+		shell(t, "ip link del other0")
+	}
+}
+
 // TestRouteKilledAnywhere kills a process that routes and undoes without end, at many instants.
 func TestRouteKilledAnywhere(t *testing.T) {
 	const variable = "TANDEM_PLATFORM_VICTIM"

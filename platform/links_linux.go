@@ -138,7 +138,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// links returns all links as they are now, ordered by index.
+// links returns all links as they are now, ordered by index, without what nobody would take for one.
 func (h *host) links() ([]Link, error) {
 	sights, err := look()
 	if err != nil {
@@ -146,6 +146,9 @@ func (h *host) links() ([]Link, error) {
 	}
 	var links []Link
 	for _, s := range sights {
+		if s.loopback && !slices.Contains(h.Only, s.Name) || h.own(s.Name) {
+			continue
+		}
 		links = append(links, s.judge(h.sys, h.Only))
 	}
 	slices.SortFunc(links, func(a, b Link) int { return a.Index - b.Index })

@@ -7,7 +7,12 @@ import (
 	"strings"
 )
 
-const resolvFile = "/etc/resolv.conf"
+const (
+	resolvFile = "/etc/resolv.conf"
+
+	// upstreamFile is where systemd-resolved names the servers that stand behind its own.
+	upstreamFile = "/run/systemd/resolve/resolv.conf"
+)
 
 const (
 	resolvHead = "# Written by tandem: while it runs, names are looked up through the hub. What stood here comes back when it ends.\n"
@@ -61,9 +66,21 @@ func (r Resolv) servers() (all []netip.Addr) {
 }
 
 // Nameservers returns the servers that the system asked before Route replaced them, where Config.State was state. Through pinned
-// sockets they find the hub while the tunnel does not stand yet. On systems without resolv.conf there are none.
+// sockets they find the hub while the tunnel does not stand yet. A server on this machine is none: it cannot be reached over a
+// link, and would itself ask through the tunnel. On systems without resolv.conf there are none.
 func Nameservers(state string) []netip.Addr {
 	text, _ := os.ReadFile(resolvFile)
+	upstream, _ := os.ReadFile(upstreamFile)
 	saved, _ := record{state}.load()
-	return saved.theirs(Resolv{string(text)}).servers()
+	return elsewhere(saved.theirs(Resolv{string(text)}), Resolv{string(upstream)})
+}
+
+// elsewhere returns the first servers that are not on this machine.
+func elsewhere(texts ...Resolv) []netip.Addr {
+	for _, r := range texts {
+		if all := slices.DeleteFunc(r.servers(), netip.Addr.IsLoopback); len(all) > 0 {
+			return all
+		}
+	}
+	return nil
 }

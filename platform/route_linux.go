@@ -65,6 +65,9 @@ func (h *host) route(r Routing) error {
 	if err != nil {
 		return err
 	}
+	if t := h.foreign(have); t != "" {
+		return fmt.Errorf("another tandem captures through %s on this machine: stop it first", t)
+	}
 	if r.Tun != "" && have.find(Device{Name: r.Tun}.key()) == nil {
 		return fmt.Errorf("route through %s: there is no such device", r.Tun)
 	}
@@ -85,6 +88,16 @@ func (h *host) route(r Routing) error {
 	return h.record.store(after.Saved)
 }
 
+// foreign returns the TUN device of another tandem that captures: what a killed one routed there went with its device.
+func (h *host) foreign(have State) string {
+	for _, t := range have.Things {
+		if r, ok := t.(Route); ok && r.Table == tableTun && r.Dev != "" && !h.own(r.Dev) {
+			return r.Dev
+		}
+	}
+	return ""
+}
+
 // doAll makes the changes, or none if one fails. When all is being undone, it undoes what it can.
 func (h *host) doAll(changes []Change, whatever bool) error {
 	var failed error
@@ -96,7 +109,7 @@ func (h *host) doAll(changes []Change, whatever bool) error {
 		}
 		err = fmt.Errorf("route: %v: %w", c, err)
 		if !whatever {
-			h.undo(changes[:i])
+			h.undo(changes[:i+1]) // what failed may be half done
 			return err
 		}
 		failed = errors.Join(failed, err)

@@ -138,6 +138,9 @@ func (s Saved) empty() bool { return s.Tun == "" && s.Resolv == nil && len(s.Set
 // A record is the file in which Saved outlives the process.
 type record struct{ folder string }
 
+// Remains returns the name of the file that exists while there is something to undo, where Config.State is state.
+func Remains(state string) string { return record{state}.name() }
+
 func (r record) name() string { return filepath.Join(r.folder, "undo.json") }
 
 func (r record) load() (s Saved, err error) {

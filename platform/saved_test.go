@@ -160,3 +160,16 @@ func TestChangeString(t *testing.T) {
 		}
 	}
 }
+
+// A server on this machine is not asked through a pinned socket; those behind it are.
+func TestNameserversElsewhere(t *testing.T) {
+	stub, upstream := Resolv{"nameserver 127.0.0.53\nnameserver ::1\n"}, Resolv{"nameserver 192.168.1.1\nnameserver fe80::1%wlan0\n"}
+	for _, c := range []struct {
+		texts []Resolv
+		want  int
+	}{{[]Resolv{stub, upstream}, 2}, {[]Resolv{upstream, stub}, 2}, {[]Resolv{stub, {}}, 0}} {
+		if got := elsewhere(c.texts...); len(got) != c.want {
+			t.Errorf("%v: %v", c.texts, got)
+		}
+	}
+}

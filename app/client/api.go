@@ -80,7 +80,7 @@ func (c *Client) SetLink(ctx context.Context, name string, change control.LinkCh
 		if !ok {
 			return fmt.Errorf("link %q: %w: tandem links lists those there are", name, control.ErrUnknown)
 		}
-		set := apply(c.settings.Link(id), change)
+		set := change.Apply(c.settings.Link(id))
 		set.Name = name
 		if err := set.Role.Validate(); err != nil {
 			return err
@@ -111,23 +111,6 @@ func (c *Client) linkID(name string) (id string, ok bool) {
 		}
 	}
 	return "", false
-}
-
-func apply(l config.Link, c control.LinkChange) config.Link {
-	replace(&l.On, c.On)
-	replace(&l.Role, c.Role)
-	replace(&l.LimitUp, c.LimitUp)
-	replace(&l.LimitDown, c.LimitDown)
-	replace(&l.Cap, c.Cap)
-	replace(&l.ResetDay, c.ResetDay)
-	replace(&l.Price, c.Price)
-	return l
-}
-
-func replace[T any](is, to *T) {
-	if to != nil {
-		*is = *to
-	}
 }
 
 // Leave forgets the hub.

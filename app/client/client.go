@@ -50,8 +50,9 @@ type Client struct {
 	cfg Config
 	log *slog.Logger
 
-	otherBind bool // links have no sockets of the system's
-	news      news // of the engine, for the loop
+	otherBind   bool                    // links have no sockets of the system's
+	nameservers func() []netip.AddrPort // that are asked for the hub, past the tunnel
+	news        news                    // of the engine, for the loop
 
 	calls   chan func()
 	running chan struct{} // closed when the loop has begun
@@ -96,11 +97,17 @@ func New(cfg Config) (*Client, error) {
 		cfg: cfg, log: cfg.Log,
 		news:      news{wake: make(chan struct{}, 1)},
 		otherBind: cfg.Bind != nil,
-		calls:     make(chan func()),
-		running:   make(chan struct{}),
-		ended:     make(chan struct{}),
-		changed:   make(chan struct{}),
-		meters:    map[string]*meter{},
+		nameservers: func() (all []netip.AddrPort) {
+			for _, a := range platform.Nameservers(string(cfg.State)) {
+				all = append(all, netip.AddrPortFrom(a, 53))
+			}
+			return all
+		},
+		calls:   make(chan func()),
+		running: make(chan struct{}),
+		ended:   make(chan struct{}),
+		changed: make(chan struct{}),
+		meters:  map[string]*meter{},
 	}
 	c.state = control.State{Phase: control.Off, Links: []control.Link{}}
 	if cfg.Bind == nil {

@@ -23,6 +23,27 @@ type dialer struct {
 	refuse func(netip.AddrPort) error // at once; nil error: not
 
 	allAtOnce bool // over all paths, of which the first to answer wins
+	doubt     *doubt
+}
+
+// doubtTime is how long a dial may go unanswered until the paths are asked for a sign of life: it may be the target that is
+// slow, or all links that are dead, which nobody noticed while nothing was sent.
+const doubtTime = 300 * time.Millisecond
+
+// A doubt asks at most once in a while, for all dials.
+type doubt struct {
+	ping func()
+	mu   sync.Mutex
+	last time.Time
+}
+
+func (d *doubt) ask() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now := time.Now(); now.Sub(d.last) > retryOften {
+		d.last = now
+		d.ping()
+	}
 }
 
 // Dial is part of relay.Dialer.
@@ -38,7 +59,9 @@ func (d dialer) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream, 
 	}
 	c, err := d.bond.Open(target, opt)
 	if err == nil {
+		doubt := time.AfterFunc(doubtTime, d.doubt.ask)
 		err = c.Established(ctx)
+		doubt.Stop()
 	}
 	if err != nil {
 		if c != nil {

@@ -55,6 +55,9 @@ func (c *Client) Join(ctx context.Context, text string) (control.Joined, error) 
 		return control.Joined{}, err
 	}
 	m := membership(code, keys, answer)
+	if err := m.Validate(); err != nil {
+		return control.Joined{}, fmt.Errorf("the hub's answer makes no sense (%w): is it of the same version?", err)
+	}
 	if err := errors.Join(c.cfg.State.SaveMembership(m), c.cfg.State.DropPending()); err != nil {
 		return control.Joined{}, fmt.Errorf("the hub has enrolled this device, but it cannot be kept: %w", err)
 	}
@@ -93,7 +96,7 @@ func (c *Client) adopt(ctx context.Context, m config.Membership) error {
 
 // enrol tries every way and every endpoint, one after the other: a one-time key is in one place at a time.
 func (c *Client) enrol(ctx context.Context, code invite.Code, keys config.Pending) (invite.Answer, error) {
-	endpoints := resolve(ctx, code.Endpoints)
+	endpoints, _ := resolve(ctx, code.Endpoints, asSystem, nil)
 	if len(endpoints) == 0 {
 		return invite.Answer{}, fmt.Errorf("the hub's address %s is not known to the name servers of this machine", strings.Join(code.Endpoints, ", "))
 	}

@@ -46,3 +46,30 @@ func ours() (all []string) {
 	}
 	return all
 }
+
+// TestFlappingLeavesNothing: a link that came and went a hundred times has cost nothing that stays.
+func TestFlappingLeavesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.startHub()
+	w.join()
+	w.start(w.config())
+	w.connected("wlan0", "wwan0")
+	s := w.dial()
+	defer s.Close()
+	echoes(t, s, 1000)
+	before := runtime.NumGoroutine()
+	for range 100 {
+		w.host.SetLinks(w.links[0])
+		w.wait("one link", func(st control.State) bool { return len(st.Links) == 1 })
+		w.host.SetLinks(w.links...)
+		w.wait("two links", func(st control.State) bool { return len(st.Links) == 2 })
+	}
+	w.connected("wlan0", "wwan0")
+	echoes(t, s, 100e3)
+	for end := time.Now().Add(soon); runtime.NumGoroutine() > before+4; time.Sleep(20 * time.Millisecond) {
+		runtime.GC() // wireguard-go ends some of its own by finalizers
+		if time.Now().After(end) {
+			t.Fatalf("%d goroutines, before there were %d", runtime.NumGoroutine(), before)
+		}
+	}
+}

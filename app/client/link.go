@@ -100,6 +100,7 @@ func (v *live) reconcile(links []platform.Link, now time.Time) {
 			v.drop(id, l)
 		}
 	}
+	came := false
 	for _, r := range links {
 		if _, ok := reported[r.ID]; !ok {
 			continue
@@ -110,6 +111,7 @@ func (v *live) reconcile(links []platform.Link, now time.Time) {
 		case l == nil:
 			v.log.Info("link appears", "link", r.Name, "kind", r.Kind)
 			v.take(r, set, now)
+			came = true
 		case l.settings != set:
 			v.adjust(l, set)
 			fallthrough
@@ -118,8 +120,12 @@ func (v *live) reconcile(links []platform.Link, now time.Time) {
 				v.log.Info("link has changed", "link", r.Name)
 				l.seen = r
 				v.open(l, now)
+				came = true
 			}
 		}
+	}
+	if came && v.silence != (time.Time{}) {
+		v.askLookup() // it may be the first that reaches a name server
 	}
 }
 

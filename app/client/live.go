@@ -14,6 +14,7 @@ import (
 	"tandem/app/config"
 	"tandem/app/invite"
 	"tandem/engine"
+	"tandem/engine/mptcp"
 	"tandem/platform"
 	"tandem/tunnel/relay"
 )
@@ -31,7 +32,7 @@ type live struct {
 	ctx    context.Context // ends when close is called
 	cancel context.CancelFunc
 	beside sync.WaitGroup
-	lookup chan struct{} // holds a token when the hub's names are to be looked up again
+	lookup chan []string // holds the links over which the hub's names are to be looked up again
 
 	// The loop's.
 	carried   map[string]*link // by ID
@@ -39,6 +40,7 @@ type live struct {
 	tun       string           // name of the TUN; "": none
 	routing   platform.Routing // as it was last asked for
 	routed    time.Time        // when that was tried last
+	unrouted  string           // why the routes are not as they should be; "": they are
 	met       bool             // the hub has answered once
 	silence   time.Time        // since when no path is alive; zero: one is
 	pinged    time.Time
@@ -50,6 +52,9 @@ type live struct {
 // addresses are those inside the tunnel.
 type addresses struct{ hub4, hub6, host4, host6 netip.Addr }
 
+// connectionsMax is as many as a hub takes from a device.
+const connectionsMax = 8192
+
 // pingPeriod is how often an idle path says that it is there: a NAT forgets it otherwise.
 const pingPeriod = 20 * time.Second
 
@@ -57,8 +62,8 @@ const pingPeriod = 20 * time.Second
 func (c *Client) newLive() (v *live, err error) {
 	v = &live{
 		Client: c, member: *c.member,
-		engine:   engine.New(engine.Config{Log: c.log}),
-		lookup:   make(chan struct{}, 1),
+		engine:   engine.New(engine.Config{Log: c.log, Limits: engine.Limits{Limits: mptcp.Limits{Connections: connectionsMax}}}),
+		lookup:   make(chan []string, 1),
 		carried:  map[string]*link{},
 		families: families{true, true},
 	}
@@ -66,16 +71,19 @@ func (c *Client) newLive() (v *live, err error) {
 	v.inner.host4, v.inner.host6 = invite.HostAddrs(v.member.Hub)
 	v.ctx, v.cancel = context.WithCancel(context.Background())
 	v.bond = v.engine.Bond(v.bondConfig())
-	v.dialer = dialer{bond: v.bond, book: newBook(), refuse: v.refuse, allAtOnce: c.cfg.AllAtOnce}
+	v.dialer = dialer{bond: v.bond, book: newBook(), refuse: v.refuse, allAtOnce: c.cfg.AllAtOnce, doubt: &doubt{ping: v.bond.Ping}}
 	defer func() {
 		if err != nil {
 			v.close()
 		}
 	}()
-	v.endpoints = literals(v.member.Endpoints)
-	if len(v.endpoints) < len(v.member.Endpoints) {
-		v.beside.Go(func() { v.lookUp() })
-		v.lookup <- struct{}{}
+	known, wrong := c.cfg.State.Endpoints()
+	if wrong != nil {
+		c.log.Warn("the hub's last addresses cannot be read", "err", wrong)
+	}
+	v.endpoints, _ = resolve(v.ctx, v.member.Endpoints, remembered, known)
+	if len(literals(v.member.Endpoints)) < len(v.member.Endpoints) {
+		v.beside.Go(func() { v.lookUp(known) })
 	}
 	switch {
 	case c.cfg.Socks.Listen != "":
@@ -154,20 +162,25 @@ func (v *live) pathConfig(slot, mtu int, role config.Role) engine.PathConfig {
 
 // route has the system's routes follow, from the moment that the hub has answered: before, capturing would
 // only cut the machine off.
-func (v *live) route(now time.Time) error {
+func (v *live) route(now time.Time) {
 	if v.tun == "" || !v.met {
-		return nil
+		return
 	}
 	want := v.wantedRouting()
 	if reflect.DeepEqual(want, v.routing) || now.Sub(v.routed) < time.Second && !v.routed.IsZero() {
-		return nil
+		return
 	}
 	v.routed = now
+	trouble := ""
 	if err := v.cfg.Host.Route(want); err != nil {
-		return err
+		trouble = err.Error()
+	} else {
+		v.routing = want
 	}
-	v.routing = want
-	return nil
+	if trouble != "" && trouble != v.unrouted {
+		v.log.Error("routes", "err", trouble)
+	}
+	v.unrouted = trouble
 }
 
 func (v *live) wantedRouting() platform.Routing {
@@ -178,9 +191,6 @@ func (v *live) wantedRouting() platform.Routing {
 	}
 	if slices.ContainsFunc(r.Capture, func(p netip.Prefix) bool { return p.Bits() == 0 }) {
 		r.DNS = []netip.Addr{v.inner.hub4, v.inner.hub6}
-	}
-	for _, e := range v.endpoints {
-		r.Exclude = append(r.Exclude, whole(e.Addr()))
 	}
 	for _, l := range v.carried {
 		r.Links = append(r.Links, l.seen.Name)

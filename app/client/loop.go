@@ -36,6 +36,11 @@ func (c *Client) Run(ctx context.Context) error {
 		defer l.Close()
 		api = l
 	}
+	lock, err := c.cfg.State.Lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	if err := c.load(); err != nil {
 		return err
 	}
@@ -181,9 +186,7 @@ func (c *Client) turn(now time.Time, nap *napWatch) time.Duration {
 		if v.advance(now) {
 			again = tickBusy
 		}
-		if err := v.route(now); err != nil {
-			c.log.Error("routes", "err", err)
-		}
+		v.route(now)
 	}
 	c.measure(now)
 	if now.Sub(c.used) > usagePeriod {
@@ -245,6 +248,7 @@ func (c *Client) start(now time.Time) error {
 	c.live = v
 	c.mu.Unlock()
 	v.reconcile(c.links, now)
+	v.askLookup()
 	return nil
 }
 

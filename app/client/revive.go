@@ -150,7 +150,7 @@ func (v *live) look() {
 func (v *live) heard(e engine.Event, now time.Time) {
 	switch e.Kind {
 	case engine.HelloHeard:
-		v.setRevoked(false)
+		v.judged(false, families{e.Families&engine.IPv4 != 0, e.Families&engine.IPv6 != 0})
 		v.left = false
 		if e.Changed {
 			v.log.Info("the hub has started anew")
@@ -163,7 +163,7 @@ func (v *live) heard(e engine.Event, now time.Time) {
 		}
 	case engine.ByeHeard:
 		if e.Bye == engine.ByeRevoked {
-			v.setRevoked(true)
+			v.judged(true, v.families)
 			v.log.Error(revokedSentence)
 		} else {
 			v.left = true
@@ -172,10 +172,11 @@ func (v *live) heard(e engine.Event, now time.Time) {
 	}
 }
 
-func (v *live) setRevoked(revoked bool) {
+// judged takes what the hub says of this device and of itself.
+func (v *live) judged(revoked bool, f families) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.revoked = revoked
+	v.revoked, v.families = revoked, f
 }
 
 const revokedSentence = "The hub is up but does not accept this device"

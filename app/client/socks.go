@@ -29,6 +29,9 @@ func (v *live) startSocks() error {
 	case err != nil:
 		return fmt.Errorf("the proxy: %w", err)
 	}
+	if err := proxy.Check(l.Addr().String(), s.Password); err != nil { // a name may be of any address
+		return errors.Join(err, l.Close())
+	}
 	p, err := proxy.New(proxy.Config{
 		Listener: l, User: s.User, Password: s.Password, Resolve: v.resolveInside, Packets: v.fromApplications,
 		Host4: v.inner.host4, Host6: v.inner.host6, MTU: tunMTU, Log: v.log,

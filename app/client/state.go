@@ -37,18 +37,17 @@ func (c *Client) meter(id string) *meter {
 // meterPeriod is over what time rates are measured.
 const meterPeriod = time.Second
 
-// measure reads all carriers' counters.
+// measure reads all carriers' counters, and counts what links that have left carried last.
 func (c *Client) measure(now time.Time) {
-	for _, r := range c.links {
-		m := c.meter(r.ID)
+	for id, m := range c.meters {
 		m.nowRx, m.nowTx = m.rx, m.tx
-		if c.live != nil && c.live.carried[r.ID] != nil {
-			if open := c.live.carried[r.ID].pipe.carrier.Load(); open != nil {
+		if c.live != nil && c.live.carried[id] != nil {
+			if open := c.live.carried[id].pipe.carrier.Load(); open != nil {
 				s := open.Stats()
 				m.nowRx, m.nowTx = m.rx+s.Received, m.tx+s.Sent
 			}
 		}
-		c.count(r.ID, m, now)
+		c.count(id, m, now)
 		m.step(now)
 	}
 }
@@ -173,6 +172,10 @@ func (c *Client) reason(s control.State) string {
 		return revokedSentence
 	case control.NoLink:
 		return idleLinks(c.links)
+	case control.Connected:
+		if c.live.unrouted != "" {
+			return "traffic does not go through the hub as it should, which is tried again: " + c.live.unrouted
+		}
 	case control.Unreachable:
 		var over []string
 		for _, l := range s.Links {

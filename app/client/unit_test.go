@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"reflect"
@@ -134,8 +135,15 @@ func TestExplain(t *testing.T) {
 		{context.DeadlineExceeded, syscall.ETIMEDOUT},
 		{engine.ErrNoPath, syscall.ENETUNREACH},
 		{os.ErrPermission, os.ErrPermission},
+		{fmt.Errorf("%w: %w", engine.ErrRefused, os.ErrPermission), os.ErrPermission},
+		{fmt.Errorf("%w: %w", engine.ErrRefused, syscall.EHOSTUNREACH), syscall.EHOSTUNREACH},
+		{fmt.Errorf("%w: %w", engine.ErrRefused, syscall.ETIMEDOUT), syscall.ETIMEDOUT},
 	} {
-		if got := explain(c.is); !errors.Is(got, c.want) || !errors.Is(got, c.is) {
+		got := explain(c.is)
+		if c.want != syscall.ECONNREFUSED && errors.Is(got, syscall.ECONNREFUSED) {
+			t.Errorf("%v: %v", c.is, got)
+		}
+		if !errors.Is(got, c.want) || !errors.Is(got, c.is) {
 			t.Errorf("%v: %v, want %v", c.is, got, c.want)
 		}
 	}

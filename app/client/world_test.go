@@ -134,10 +134,17 @@ func (w *world) invite() string {
 // start runs the daemon.
 func (w *world) start(cfg Config) {
 	w.t.Helper()
+	w.startWith(cfg, func(*Client) {})
+}
+
+// startWith runs it after a change.
+func (w *world) startWith(cfg Config, change func(*Client)) {
+	w.t.Helper()
 	c, err := New(cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	change(c)
 	w.client = c
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

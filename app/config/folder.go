@@ -6,10 +6,13 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+
+	"tandem/platform"
 )
 
 // The files of a folder.
@@ -17,13 +20,15 @@ const (
 	membershipFile = "membership.json"
 	settingsFile   = "settings.json"
 	pendingFile    = "enrolment.json"
+	lockFile       = "lock"
 )
 
 // ErrNotJoined is returned where a membership is needed and there is none.
 var ErrNotJoined = errors.New("this device belongs to no hub: make a code with tandem-hub invite there, and give it to tandem join here")
 
 // Folder is where state is kept: a folder that only its owner may enter (0700), with files that only
-// its owner may read (0600). Nothing is made before something is saved.
+// its owner may read (0600). Nothing is made before something is saved,
+// or locked.
 type Folder string
 
 // DefaultFolder returns /var/lib/tandem for root, and for others a folder below $XDG_STATE_HOME, which
@@ -64,6 +69,21 @@ func tooWide(name string, mode, allowed fs.FileMode) error {
 		return nil
 	}
 	return fmt.Errorf("%s is open to other users (%04o): its keys may be known to them; if not, run chmod %04o %s", name, mode.Perm(), allowed, name)
+}
+
+// Lock makes this process the only daemon with that state until it closes the lock, or ends.
+func (f Folder) Lock() (io.Closer, error) {
+	if err := f.Check(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(string(f), 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := platform.Lock(filepath.Join(string(f), lockFile))
+	if errors.Is(err, platform.ErrLocked) {
+		return nil, fmt.Errorf("another tandem daemon is running: it uses the state in %s", f)
+	}
+	return lock, err
 }
 
 // load reads a file of the folder into value, which has its defaults. Without such a file the error is

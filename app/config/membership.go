@@ -90,7 +90,7 @@ func (f Folder) SaveMembership(m Membership) error {
 
 // Leave forgets the hub, and the keys with it. It needs no membership that can be read.
 func (f Folder) Leave() error {
-	return errors.Join(f.remove(membershipFile), f.remove(pendingFile))
+	return errors.Join(f.remove(membershipFile), f.remove(pendingFile), f.remove(endpointsFile))
 }
 
 // Pending are the keys with which this device has asked to enrol and heard no answer yet. Who asks again

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -55,8 +56,8 @@ func (l *Link) defaults() { *l = NewLink() }
 // Validate says what is wrong with a link's settings.
 func (l *Link) Validate() error {
 	switch {
-	case l.LimitUp < 0 || l.LimitDown < 0 || l.Cap < 0 || l.Price < 0:
-		return errors.New("limits, caps and prices are not negative")
+	case l.LimitUp < 0 || l.LimitDown < 0 || l.Cap < 0 || !(l.Price >= 0) || math.IsInf(l.Price, 1):
+		return errors.New("limits, caps and prices are numbers, and not negative")
 	case l.ResetDay < 1 || l.ResetDay > 28:
 		return fmt.Errorf("reset_day: %d is not a day that every month has, 1 to 28", l.ResetDay)
 	}

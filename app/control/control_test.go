@@ -69,8 +69,8 @@ func (f *fake) Flows(context.Context) ([]Flow, error) {
 	return []Flow{{Protocol: "udp", Sent: 9}}, f.note("flows")
 }
 
-// serve runs the API over a socket and returns a client of it.
-func serve(t *testing.T, b Backend) (*Client, string) {
+// serveFake runs the API over a socket and returns a client of it.
+func serveFake(t *testing.T, b Backend) (*Client, string) {
 	path := filepath.Join(t.TempDir(), "run", "s")
 	l, err := Listen(path)
 	if err != nil {
@@ -90,7 +90,7 @@ func serve(t *testing.T, b Backend) (*Client, string) {
 
 func TestVerbs(t *testing.T) {
 	f := &fake{state: State{Phase: Connected, Hub: Hub{"home", "home.example:51820"}, Links: []Link{{Name: "wlan0", Role: config.Primary}}}}
-	c, _ := serve(t, f)
+	c, _ := serveFake(t, f)
 	ctx := context.Background()
 	if s, err := c.State(ctx); err != nil || !reflect.DeepEqual(s, f.state) {
 		t.Errorf("state %+v, %v, want %+v", s, err, f.state)
@@ -121,7 +121,7 @@ func TestVerbs(t *testing.T) {
 
 func TestErrorsAreSentences(t *testing.T) {
 	f := &fake{err: errors.New("The code has expired.")}
-	c, path := serve(t, f)
+	c, path := serveFake(t, f)
 	ctx := context.Background()
 	if _, err := c.Join(ctx, "x"); err == nil || err.Error() != "The code has expired." {
 		t.Errorf("%v, want the backend's own words", err)
@@ -160,7 +160,7 @@ func TestListenTakesOverWhatADeadDaemonLeft(t *testing.T) {
 
 func TestWatch(t *testing.T) {
 	f := &fake{state: State{Phase: Connecting}}
-	c, _ := serve(t, f)
+	c, _ := serveFake(t, f)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	var seen []Phase

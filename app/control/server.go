@@ -1,11 +1,14 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -23,6 +26,9 @@ const Group = "tandem"
 
 // bodyMax bounds what a caller sends, in octets.
 const bodyMax = 64 << 10
+
+// patience is how long a caller may take to say what it wants, or to read what it is told.
+const patience = 5 * time.Second
 
 // WatchPeriod is how often a watched state is looked at.
 const WatchPeriod = 500 * time.Millisecond
@@ -71,13 +77,20 @@ func Listen(path string) (net.Listener, error) {
 
 // Serve answers calls until ctx ends.
 func Serve(ctx context.Context, l net.Listener, b Backend) error {
+	return serve(ctx, &crowd{Listener: l, rightOf: rightOf}, b)
+}
+
+func serve(ctx context.Context, l *crowd, b Backend) error {
 	server := &http.Server{
 		Handler:           handler(b),
-		ReadHeaderTimeout: 5 * time.Second,
+		ReadHeaderTimeout: patience,
+		IdleTimeout:       patience,
+		MaxHeaderBytes:    bodyMax,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, rightKey{}, rightOf(c))
+			return context.WithValue(ctx, rightKey{}, c.(*call).right)
 		},
+		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
@@ -86,9 +99,9 @@ func Serve(ctx context.Context, l net.Listener, b Backend) error {
 		return err
 	case <-ctx.Done():
 	}
-	patience, cancel := context.WithTimeout(context.Background(), time.Second)
+	farewell, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if server.Shutdown(patience) != nil {
+	if server.Shutdown(farewell) != nil {
 		server.Close()
 	}
 	<-ended
@@ -181,7 +194,13 @@ func guard(needs right, next http.Handler) http.Handler {
 
 func reply(do action) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer, err := do(r)
+		told, err := hear(w, r)
+		if err != nil {
+			fail(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		answer, err := do(told)
+		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(patience))
 		switch {
 		case errors.Is(err, ErrUnknown):
 			fail(w, http.StatusNotFound, err.Error())
@@ -192,6 +211,20 @@ func reply(do action) http.Handler {
 			json.NewEncoder(w).Encode(answer)
 		}
 	})
+}
+
+// hear takes all of a request's body, while its sender is patient and brief.
+func hear(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
+	control := http.NewResponseController(w)
+	control.SetReadDeadline(time.Now().Add(patience))
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMax))
+	if err != nil {
+		return nil, fmt.Errorf("the call cannot be read: %w", err)
+	}
+	control.SetReadDeadline(time.Time{})
+	r = r.Clone(r.Context())
+	r.Body = io.NopCloser(bytes.NewReader(text))
+	return r, nil
 }
 
 // failure is the body of an answer that is not 200.
@@ -206,12 +239,15 @@ func fail(w http.ResponseWriter, status int, sentence string) {
 }
 
 func body(r *http.Request, value any) error {
-	d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, bodyMax))
+	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
-	return d.Decode(value)
+	if err := d.Decode(value); err != nil {
+		return fmt.Errorf("the call is not understood: %w", err)
+	}
+	return nil
 }
 
-// watch sends the state, and again whenever it has changed, a line each, until the caller goes.
+// watch sends the state, and again whenever it has changed, a line each, until the caller goes or does not read.
 func watch(b Backend) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/jsonl")
@@ -221,6 +257,7 @@ func watch(b Backend) http.Handler {
 		var last State
 		for first := true; ; first = false {
 			if now := b.State(); first || !reflect.DeepEqual(now, last) {
+				flush.SetWriteDeadline(time.Now().Add(patience))
 				if out.Encode(now) != nil || flush.Flush() != nil {
 					return
 				}

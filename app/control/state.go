@@ -82,6 +82,24 @@ type LinkChange struct {
 	Price     *float64     `json:"price,omitempty"`
 }
 
+// Apply returns a link's settings with what is to change changed.
+func (c LinkChange) Apply(l config.Link) config.Link {
+	replace(&l.On, c.On)
+	replace(&l.Role, c.Role)
+	replace(&l.LimitUp, c.LimitUp)
+	replace(&l.LimitDown, c.LimitDown)
+	replace(&l.Cap, c.Cap)
+	replace(&l.ResetDay, c.ResetDay)
+	replace(&l.Price, c.Price)
+	return l
+}
+
+func replace[T any](is, to *T) {
+	if to != nil {
+		*is = *to
+	}
+}
+
 // Connection is a TCP connection that an application has opened.
 type Connection struct {
 	Number   int            `json:"number"`

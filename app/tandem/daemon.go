@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
-	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,14 +20,17 @@ import (
 	"tandem/platform"
 )
 
+// secondsMax is how long a measurement of the demo may take.
+const secondsMax = 3600
+
 func demoCommand() *cobra.Command {
 	var opt demo.Options
 	c := &cobra.Command{Use: "demo", Short: "Show what tandem does, on this machine alone, without root", Args: noArguments}
 	c.Flags().BoolVar(&opt.JSON, "json", false, "the result as JSON")
 	seconds := c.Flags().Float64("seconds", 0, "length of each measurement, in `seconds`")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if *seconds < 0 {
-			return misuse{errors.New("--seconds is not negative")}
+		if !(*seconds >= 0 && *seconds <= secondsMax) {
+			return misuse{fmt.Errorf("--seconds is not negative, and %d at most", secondsMax)}
 		}
 		opt.Measure = time.Duration(*seconds * float64(time.Second))
 		return demo.Run(c.Context(), opt, c.OutOrStdout())
@@ -90,11 +96,15 @@ func runCommand(o *options) *cobra.Command {
 	f.StringVar(&socks, "socks", "", "no TUN and no root: a SOCKS5 and HTTP CONNECT proxy at [USER:PASSWORD@]`ADDR:PORT`")
 	f.StringVar(&scheduler, "scheduler", "", "`NAME` of the scheduler")
 	f.StringVar(&establish, "establish", "timer", "how connections begin: over the best path, then others (timer), or over all at once (sim): `MODE`")
-	f.StringVar(&hub, "hub", "", "convert://HOST:PORT or socks5://HOST:PORT: `URL` of a proxy of another make")
+	f.StringVar(&hub, "hub", "", "")
+	f.MarkHidden("hub")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log more")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if hub != "" {
 			return misuse{errors.New("--hub: proxies of other makes are not supported yet")}
+		}
+		if slices.Contains(links, "") || c.Flags().Changed("links") && len(links) == 0 {
+			return misuse{errors.New("--links wants names with commas between, such as wlan0,wwan0")}
 		}
 		cfg, err := daemonConfig(o, routes, socks, scheduler, establish)
 		if err != nil {
@@ -157,8 +167,12 @@ func daemonConfig(o *options, routes, socks, scheduler, establish string) (cfg c
 
 func parseSocks(text string) (client.Socks, error) {
 	u, err := url.Parse("socks5://" + text)
-	if err != nil || u.Port() == "" || u.Path != "" || u.RawQuery != "" {
-		return client.Socks{}, misuse{fmt.Errorf("--socks wants ADDR:PORT, such as 127.0.0.1:1080, not %q", text)}
+	if err == nil {
+		_, err = strconv.ParseUint(u.Port(), 10, 16)
+	}
+	if err != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
+		at := text[strings.LastIndex(text, "@")+1:] // not the password
+		return client.Socks{}, misuse{fmt.Errorf("--socks wants ADDR:PORT, such as 127.0.0.1:1080, not %q", at)}
 	}
 	s := client.Socks{Listen: u.Host, User: u.User.Username()}
 	s.Password, _ = u.User.Password()
@@ -198,8 +212,10 @@ func stateFindings(o *options) []platform.Finding {
 		found[1].OK, found[1].Detail = false, err.Error()
 	}
 	found[2].Detail = "None is running; tandem run would listen at " + o.listenAt() + "."
-	if _, err := os.Stat(o.listenAt()); err == nil {
-		found[2].Detail = "There is a socket at " + o.listenAt() + "; tandem status asks it."
+	asking, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if _, err := o.daemonOf().State(asking); !errors.Is(err, control.ErrNoDaemon) {
+		found[2].Detail = "One is running, at " + o.listenAt() + "; tandem status asks it."
 	}
 	return found
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,7 +39,7 @@ func (m *terminal) types(code int, part string, args ...string) string {
 	if said := out.String() + diagnosis.String(); got != code || !strings.Contains(said, part) {
 		m.t.Errorf("%q: exit code %d, said %q; want %d and %q", args, got, said, code, part)
 	}
-	return out.String()
+	return out.String() + diagnosis.String()
 }
 
 func TestMisuse(t *testing.T) {
@@ -63,7 +64,13 @@ func TestMisuse(t *testing.T) {
 		{"link wlan0 --cap much", `"much" is not a size`},
 		{"link wlan0 --reset-day x", "invalid argument"},
 		{"connections first", "is not the number of a connection"},
+		{"link wlan0 --reset-day 31", "reset_day: 31"},
+		{"link wlan0 --price NaN", "not negative"},
+		{"run --socks 127.0.0.1:99999", "--socks wants ADDR:PORT"},
+		{"run --links wlan0,,wwan0 --socks 127.0.0.1:0", "--links wants names"},
 		{"demo --seconds -1", "is not negative"},
+		{"demo --seconds NaN", "is not negative"},
+		{"demo --seconds Inf", "is not negative"},
 	} {
 		m.types(2, c.want, strings.Fields(c.line)...)
 	}
@@ -86,6 +93,19 @@ func TestFailures(t *testing.T) {
 	if exists(m.state) && len(list(m.state)) > 0 {
 		t.Errorf("failures left %q", list(m.state))
 	}
+}
+
+// TestCheckTellsTheDead: the socket of a daemon that was killed is not taken for one that runs.
+func TestCheckTellsTheDead(t *testing.T) {
+	m := newTerminal(t)
+	os.Mkdir(m.state, 0o700)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(m.state, "tandem.sock"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	m.types(1, "None is running", "check")
 }
 
 func list(folder string) (names []string) {
@@ -135,7 +155,6 @@ func TestVerbs(t *testing.T) {
 	m.types(0, "It is a bridge of containers.", "links")
 	m.types(0, "", "link", "wlan0", "backup", "--limit-up", "5Mbit", "--cap", "20GB", "--reset-day", "3", "--price", "1.5")
 	m.types(0, "", "link", "wlan0", "off")
-	m.types(1, "reset_day: 31", "link", "wlan0", "--reset-day", "31")
 	m.types(1, `link "eth9": not found`, "link", "eth9", "off")
 	var links []control.Link
 	if err := json.Unmarshal([]byte(m.types(0, "", "links", "--json")), &links); err != nil {
@@ -151,6 +170,23 @@ func TestVerbs(t *testing.T) {
 	m.types(0, "", "down")
 	m.types(1, "belongs to no hub", "leave")
 	m.types(1, "another tandem daemon is running", "run", "--socks", "127.0.0.1:0")
+}
+
+// TestNoSecretIsSaid: a password that is mistyped is not printed.
+func TestNoSecretIsSaid(t *testing.T) {
+	m := newTerminal(t)
+	for _, at := range []string{"me:5ecret@127.0.0.1", "me:5ecret%zz@127.0.0.1:1", "me:5ecret@127.0.0.1:1/x"} {
+		if said := m.types(2, "--socks wants", "run", "--socks", at); strings.Contains(said, "5ecret") {
+			t.Errorf("%s: said %q", at, said)
+		}
+	}
+}
+
+// TestHelpNamesWhatWorks: what is refused in any case is not offered.
+func TestHelpNamesWhatWorks(t *testing.T) {
+	if said := newTerminal(t).types(0, "--socks", "run", "--help"); strings.Contains(said, "convert") || strings.Contains(said, "--hub") {
+		t.Errorf("help offers proxies of other makes:\n%s", said)
+	}
 }
 
 func TestSocksAddress(t *testing.T) {

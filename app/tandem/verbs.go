@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"tandem/app/config"
 	"tandem/app/control"
+	"tandem/platform"
 )
 
 func upCommand(o *options) *cobra.Command {
@@ -24,9 +26,27 @@ func upCommand(o *options) *cobra.Command {
 
 func downCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "down", Short: "Have the daemon undo all that, until up", Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return o.daemon().Down(c.Context()) },
+		Use: "down", Short: "Have the daemon undo all that, until up; or undo what one that was killed left", Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			err := o.daemon().Down(c.Context())
+			if errors.Is(err, control.ErrNoDaemon) {
+				return o.tidy(err)
+			}
+			return err
+		},
 	}
+}
+
+// tidy undoes what a daemon that was killed left in the system. Where nothing is left, it fails with otherwise.
+func (o *options) tidy(otherwise error) error {
+	if _, err := os.Stat(platform.Remains(o.state)); err != nil {
+		return otherwise
+	}
+	host, err := platform.New(platform.Config{State: o.state})
+	if err != nil {
+		return err
+	}
+	return host.Route(platform.Routing{})
 }
 
 func statusCommand(o *options) *cobra.Command {
@@ -134,7 +154,11 @@ func linkChange(c *cobra.Command, words []string) (l control.LinkChange, err err
 	if price, _ := f.GetFloat64("price"); f.Changed("price") {
 		l.Price = &price
 	}
-	return l, err
+	if err != nil {
+		return l, err
+	}
+	set := l.Apply(config.NewLink())
+	return l, set.Validate()
 }
 
 func connectionsCommand(o *options) *cobra.Command {

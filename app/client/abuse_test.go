@@ -1,0 +1,226 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.zx2c4.com/wireguard/conn"
+
+	"tandem/app/control"
+	"tandem/platform"
+	"tandem/platform/platformtest"
+	"tandem/tunnel/carrier/carriertest"
+)
+
+// TestIdleHubCrash: nobody notices while nothing is asked for; the first request has it noticed.
+func TestIdleHubCrash(t *testing.T) {
+	w := newWorld(t)
+	w.startHub()
+	w.join()
+	w.start(w.config())
+	w.connected("wlan0", "wwan0")
+	echoes(t, w.dial(), 1000)
+	w.silence(0, true)
+	w.silence(1, true)
+	time.Sleep(500 * time.Millisecond)
+	asked := time.Now()
+	go func() {
+		if s, err := w.client.Dial(w.ctx(), somewhere); err == nil {
+			s.Close()
+		}
+	}()
+	w.wait("silence", func(st control.State) bool { return st.Phase != control.Connected })
+	if took := time.Since(asked); took > 2*time.Second {
+		t.Errorf("noticed %v after a request", took)
+	}
+	w.stopHub()
+	w.silence(0, false)
+	w.silence(1, false)
+	w.startHub()
+	back := time.Now()
+	w.connected("wlan0", "wwan0")
+	if took := time.Since(back); took > 3*time.Second {
+		t.Errorf("connected %v after the hub was back", took)
+	}
+}
+
+// TestStateIsLocked: two daemons with the same keys would take them from each other.
+func TestStateIsLocked(t *testing.T) {
+	w := newWorld(t)
+	cfg := w.config()
+	cfg.Socket = filepath.Join(t.TempDir(), "one")
+	w.start(cfg)
+	w.wait("links", func(st control.State) bool { return len(st.Links) == 2 })
+	cfg.Socket = filepath.Join(t.TempDir(), "two")
+	second, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Run(w.ctx()); err == nil || !strings.Contains(err.Error(), "another tandem daemon is running") {
+		t.Errorf("a second daemon with the same keys: %v", err)
+	}
+}
+
+// TestMoreLinksThanSlots: of ten links eight are used; one that leaves makes room for another.
+func TestMoreLinksThanSlots(t *testing.T) {
+	w := newWorld(t)
+	l := carriertest.Conditions{Rate: 5e6, Delay: time.Millisecond, QueueBytes: 300e3}
+	w.network = carriertest.New(make([]carriertest.Link, 10)...)
+	t.Cleanup(w.network.Close)
+	for i := range 10 {
+		w.network.Change(i, func(up, down *carriertest.Conditions) { *up, *down = l, l })
+	}
+	w.hub.Bind, w.hub.Endpoints = w.network.Hub(), []string{w.network.Endpoint().String()}
+	w.links = nil
+	var all []string
+	for i := range 10 {
+		name := fmt.Sprintf("usb%d", i)
+		all = append(all, name)
+		w.links = append(w.links, platform.Link{Name: name, Kind: "usb", ID: "id" + name, Index: i + 2, MTU: 1500, Usable: true,
+			Addrs:    []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i), 2}), 24)},
+			Gateway4: netip.AddrFrom4([4]byte{10, 1, byte(i), 1})})
+	}
+	w.host = platformtest.New(w.links...)
+	w.startHub()
+	cfg := w.config()
+	cfg.Bind = func(link string) conn.Bind {
+		var i int
+		fmt.Sscanf(link, "usb%d", &i)
+		return w.network.Client(i)
+	}
+	c, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Join(w.ctx(), w.invite()); err != nil {
+		t.Fatal(err)
+	}
+	w.start(cfg)
+	on := func(st control.State) (n int) {
+		for _, l := range st.Links {
+			if l.State == control.LinkConnected {
+				n++
+			}
+		}
+		return n
+	}
+	w.wait("eight links", func(st control.State) bool { return on(st) == 8 })
+	s := w.dial()
+	defer s.Close()
+	echoes(t, s, 100e3)
+	for leaving := range 4 {
+		rest := append(append([]platform.Link{}, w.links[:leaving]...), w.links[leaving+1:]...)
+		w.host.SetLinks(rest...)
+		w.wait("eight of nine", func(st control.State) bool { return len(st.Links) == 9 && on(st) == 8 })
+		echoes(t, s, 100e3)
+	}
+	if st := w.client.State(); !strings.Contains(fmt.Sprint(st.Links), "all slots of this device are in use") {
+		t.Errorf("the ninth link: %+v", st.Links)
+	}
+}
+
+// TestToggleStorm: links that flap, verbs that contradict each other and connections that come and go, all at once.
+func TestToggleStorm(t *testing.T) {
+	w := newWorld(t)
+	w.startHub()
+	w.join()
+	cfg := w.config()
+	cfg.Host, cfg.Routes = tunHost{w.host, make(chan *platformtest.Tun, 1000), nil}, "default"
+	cfg.Socket = filepath.Join(t.TempDir(), "s")
+	w.start(cfg)
+	w.connected("wlan0", "wwan0")
+	api := control.NewClient(cfg.Socket)
+	end := time.Now().Add(3 * time.Second)
+	var all sync.WaitGroup
+	each := func(pause time.Duration, f func(i int)) {
+		all.Go(func() {
+			for i := 0; time.Now().Before(end); i++ {
+				f(i)
+				time.Sleep(pause)
+			}
+		})
+	}
+	each(3*time.Millisecond, func(i int) { w.host.SetLinks(w.links[i%3%2 : 1+i%2]...) })
+	each(70*time.Millisecond, func(int) { api.Down(w.ctx()); api.Up(w.ctx()) })
+	each(5*time.Millisecond, func(i int) {
+		on := i%2 == 0
+		api.SetLink(w.ctx(), names[i%2], control.LinkChange{On: &on})
+	})
+	each(5*time.Millisecond, func(int) { api.Connections(w.ctx()); api.Flows(w.ctx()); api.State(w.ctx()) })
+	for range 4 {
+		each(time.Millisecond, func(int) {
+			s, err := w.client.Dial(w.ctx(), somewhere)
+			if err != nil {
+				return
+			}
+			s.Write([]byte("hello"))
+			s.Close()
+		})
+	}
+	all.Wait()
+	on := true
+	for _, name := range names {
+		w.host.SetLinks(w.links...)
+		w.wait("its link", func(st control.State) bool { return len(st.Links) == 2 })
+		if err := api.SetLink(w.ctx(), name, control.LinkChange{On: &on}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := api.Up(w.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	w.connected("wlan0", "wwan0")
+	echoes(t, w.dial(), 100e3)
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if r := routes(w.host); len(r) > 0 {
+		t.Errorf("left behind: %v", r)
+	}
+}
+
+// TestRoutesThatFail: the state says that nothing is captured, and for how long.
+func TestRoutesThatFail(t *testing.T) {
+	w := newWorld(t)
+	w.startHub()
+	w.join()
+	cfg := w.config()
+	h := &stubborn{tunHost: tunHost{w.host, make(chan *platformtest.Tun, 1), nil}, refuses: true}
+	cfg.Host, cfg.Routes = h, "default"
+	w.start(cfg)
+	w.wait("trouble", func(st control.State) bool {
+		return st.Phase == control.Connected && strings.Contains(st.Reason, "does not go through the hub as it should, which is tried again: no room")
+	})
+	h.set(false)
+	w.wait("no trouble", func(st control.State) bool {
+		return st.Phase == control.Connected && st.Reason == "" && len(routes(w.host)) > 0
+	})
+}
+
+// A stubborn host makes no routes while it refuses.
+type stubborn struct {
+	tunHost
+	mu      sync.Mutex
+	refuses bool
+}
+
+func (h *stubborn) set(refuses bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.refuses = refuses
+}
+
+func (h *stubborn) Route(r platform.Routing) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.refuses && r.Tun != "" {
+		return errors.New("no room")
+	}
+	return h.Host.Route(r)
+}
