@@ -99,7 +99,7 @@ func cutUnderLoad(ctx context.Context, h *household) (string, error) {
 		{"page", func() error { _, err := page(ctx, h); return err }},
 		{"HTTP/3", func() error { _, err := quic(webHost)(ctx, h); return err }},
 		{"dig", func() error {
-			return h.during(7*time.Second, func() error { _, err := dig("A", webHost, "+tries=3")(ctx, h); return err })
+			return h.during(7*time.Second, func() error { _, err := dig("A", webHost, "+tries=3", "+time=1")(ctx, h); return err })
 		}},
 		{"traceroute", func() error { _, err := traceroute(webHost, "-q", "3")(ctx, h); return err }},
 		{"ping", func() (err error) { lost, err = h.pingThrough(ctx); return err }},

@@ -67,13 +67,14 @@ func (b *Bond) report(e Event) {
 
 // liveness is what is known of whether a path works.
 type liveness struct {
-	pingAt  clock.Time // when it is next asked for a sign of life
-	pings   int        // asked in vain so far
-	askedAt clock.Time // when it was first
-	since   clock.Time // since when it works
-	silent  bool       // asked, and it did not answer in time
-	doubted bool       // octets of connections were given to other paths
-	asked   bool       // by Ping
+	pingAt   clock.Time // when it is next asked for a sign of life
+	pings    int        // asked in vain so far
+	askedAt  clock.Time // when it was first
+	since    clock.Time // since when it works
+	silent   bool       // asked, and it did not answer in time
+	doubted  bool       // octets of connections were given to other paths
+	asked    bool       // by Ping
+	measured bool       // asked because an offer or a join came over it first
 }
 
 const (

@@ -314,6 +314,7 @@ func (b *Bond) receiveJoinSYN(now clock.Time, p *bondPath, seg *wire.Segment) {
 		return
 	}
 	b.current = c
+	b.measure(now, p)
 	if b.cfg.RefuseJoins || b.cfg.NoJoinsHere && seg.Target == c.target {
 		b.strays.refuse(b, p, seg, wire.Reset{Reason: wire.Prohibited})
 		return

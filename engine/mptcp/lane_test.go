@@ -1,6 +1,7 @@
 package mptcp
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
 
@@ -129,6 +130,30 @@ func TestRefusedOffer(t *testing.T) {
 	s.left()
 	if len(s.b.asked) != 0 {
 		t.Fatal("still asked for")
+	}
+}
+
+// An end that was only asked so far learns the round trip while it decides: it repeats a lost SYN/ACK soon.
+func TestOfferMeasuresItsPath(t *testing.T) {
+	s := newLane(t, false, Config{}, 2)
+	there, under := s.lane, [][]byte{}
+	s.lane = func(_ PathID, pkt []byte) { under = append(under, bytes.Clone(pkt)) }
+	s.recv("0 S 0 <capable v1 flags 01>")
+	s.collect()
+	s.now = s.now.Add(20 * ms)
+	s.lane = there
+	for _, pkt := range under {
+		s.lane(0, pkt)
+	}
+	s.talk()
+	if rtt, _, _ := s.b.path(0).state.RTT(); rtt != 20*ms {
+		t.Errorf("round trip %v", rtt)
+	}
+	if rto := s.b.path(0).state.RTO(); rto != 200*ms {
+		t.Errorf("first repeat after %v", rto)
+	}
+	if rto := s.b.path(1).state.RTO(); rto != second {
+		t.Errorf("over the other path, of which nothing is known, after %v", rto)
 	}
 }
 

@@ -122,7 +122,19 @@ func (b *Bond) receiveSYN(now clock.Time, p *bondPath, seg *wire.Segment) {
 	c.tell(Offered)
 	if b.lane != nil {
 		b.lane.control.Held(now, c.offerID())
+		b.measure(now, p)
 		b.hear(now)
+	}
+}
+
+// measure asks for the round trip of a path whose connections have not told it. An end that has only answered so far
+// would repeat its first SYN/ACK after a second.
+func (b *Bond) measure(now clock.Time, p *bondPath) {
+	if b.lane == nil || p.measured {
+		return
+	}
+	if rtt, _, _ := p.state.RTT(); rtt == 0 {
+		p.measured = b.lane.control.Ping(now, datagram.PathID(p.id), 0)
 	}
 }
 
