@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -42,6 +43,7 @@ func run(ctx context.Context, args []string) int {
 	root := &cobra.Command{
 		Use:           "tandem-hub",
 		Short:         "The aggregation server of tandem",
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -54,7 +56,7 @@ func run(ctx context.Context, args []string) int {
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{err} })
-	state := root.PersistentFlags().String("state", defaultState(), "directory of keys and devices")
+	state := root.PersistentFlags().String("state", defaultState(), "`DIR` of keys and devices")
 	root.AddCommand(runCommand(state), inviteCommand(state), devicesCommand(state), revokeCommand(state), checkCommand(state))
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
@@ -63,12 +65,21 @@ func run(ctx context.Context, args []string) int {
 	case err == nil:
 		return 0
 	case errors.As(err, &m):
-		fmt.Fprintf(os.Stderr, "tandem-hub: %v\n\n%s", err, command.UsageString())
+		fmt.Fprintf(os.Stderr, "tandem-hub: %v\nsee %s --help\n", err, command.CommandPath())
 		return misused
 	case !errors.Is(err, errSaid):
 		fmt.Fprintf(os.Stderr, "tandem-hub: %v\n", err)
 	}
 	return failed
+}
+
+// version is that of the module, or of what it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(unknown)"
+	}
+	return info.Main.Version
 }
 
 // arguments wants exactly n of them.

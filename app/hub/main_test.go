@@ -51,7 +51,7 @@ func TestMisuse(t *testing.T) {
 		{"", misused, "which command"},
 		{"frobnicate", misused, "no command"},
 		{"--frobnicate", misused, "unknown flag"},
-		{"run --frobnicate", misused, "unknown flag"},
+		{"run --frobnicate", misused, "see tandem-hub run --help"},
 		{"run now", misused, "options only"},
 		{"run --listen here", misused, "ADDR:PORT"},
 		{"run --listen example.net:8684", misused, "ADDR:PORT"},
@@ -60,18 +60,19 @@ func TestMisuse(t *testing.T) {
 		{"invite --replace", misused, "--name"},
 		{"revoke", misused, "one device"},
 		{"revoke a b", misused, "one device"},
-		{"run --endpoint nowhere", failed, "HOST:PORT"},
+		{"run --endpoint nowhere", failed, "such as nowhere:8684"},
 		{"run --metrics 0.0.0.0:9100", failed, "loopback"},
 		{"invite", failed, "no hub"},
 		{"devices", failed, "no hub"},
-		{"revoke laptop", failed, "no hub"},
+		{"revoke laptop", failed, "as the user who runs the hub"},
+		{"run --state /proc/none", failed, "--state a directory that is yours"},
 	} {
-		code, out, errors := typed(t, t.Context(), append(strings.Fields(c.args), "--state", state)...)
+		code, out, errors := typed(t, t.Context(), append([]string{"--state", state}, strings.Fields(c.args)...)...)
 		if code != c.code || !strings.Contains(errors, c.says) || out != "" {
 			t.Errorf("%q: exit %d, %q, %q", c.args, code, out, errors)
 		}
-		if (code == misused) != strings.Contains(errors, "Usage:") {
-			t.Errorf("%q: exit %d with usage: %q", c.args, code, errors)
+		if (code == misused) != strings.Contains(errors, "\nsee tandem-hub") || strings.Count(errors, "\n") > 2 {
+			t.Errorf("%q: exit %d with %q", c.args, code, errors)
 		}
 		if _, err := os.Stat(state); err == nil {
 			t.Fatalf("%q made %s", c.args, state)
@@ -134,6 +135,9 @@ func TestHub(t *testing.T) {
 	if code, out, _ = typed(t, t.Context(), "devices", "--state", state); code != 0 || !strings.Contains(out, "laptop  invited until") {
 		t.Errorf("devices: exit %d\n%s", code, out)
 	}
+	if code, out, errors := typed(t, t.Context(), "revoke", "--state", state, "laptop"); code != 0 || out != "The invite for laptop is withdrawn.\n" {
+		t.Errorf("revoke of an invite: exit %d, %s", code, errors)
+	}
 	if code, _, errors := typed(t, t.Context(), "revoke", "--state", state, "laptop"); code != failed || !strings.Contains(errors, "no device") {
 		t.Errorf("revoke: exit %d, %s", code, errors)
 	}
@@ -141,7 +145,7 @@ func TestHub(t *testing.T) {
 		t.Errorf("a second hub: exit %d, %s", code, errors)
 	}
 	code, out, _ = typed(t, t.Context(), "check", "--state", state+"2", "--listen", at)
-	if code != failed || !strings.Contains(out, "taken") || !strings.Contains(out, "MISSING") {
+	if code != failed || !strings.Contains(out, "taken") || !strings.Contains(out, "MISSING") || !strings.Contains(out, "another user") {
 		t.Errorf("check on its port: exit %d\n%s", code, out)
 	}
 	interrupt()
@@ -155,6 +159,48 @@ func TestHub(t *testing.T) {
 	}
 	if code, out, errors := typed(t, t.Context(), "invite", "--state", state); code != 0 || !strings.Contains(errors, "does not run") || !strings.Contains(out, "tandem1-") {
 		t.Errorf("invite without it: exit %d, %s\n%s", code, errors, out)
+	}
+}
+
+// What is over is shown on demand only.
+func TestListing(t *testing.T) {
+	when := time.Date(2030, 1, 1, 12, 0, 0, 0, time.Local)
+	list := func(all bool) string {
+		var b strings.Builder
+		err := printListing(&b, server.Listing{
+			Devices: []server.DeviceInfo{
+				{Name: "laptop", Online: true, Received: 1234, Seen: &when, Foreign: 1, AllowLAN: true},
+				{Name: "old", Revoked: &when, Foreign: 2},
+			},
+			Invites: []server.InviteInfo{{Name: "desk", Expires: when}, {Expires: when, Stale: true}, {UsedBy: "laptop"}},
+		}, all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	const (
+		head = "NAME    STATE                           CONNECTIONS  FROM IT  TO IT  LAST HEARD        LINKS  NOTES\n" +
+			"laptop  online                          0            1.23 kB  0 B    2030-01-01 12:00  0      local network; its code was tried by others once\n"
+		old  = "old     revoked                         0            0 B      0 B    never             0      its code was tried by others 2 times\n"
+		open = "desk    invited until 2030-01-01 12:00                                                        \n" +
+			"(any)   invited until 2030-01-01 12:00                                                        its code leads to where the hub is no more: make a new one\n"
+		used = "laptop  invite used                                                                           \n"
+	)
+	if got, want := list(true), head+old+open+used; got != want {
+		t.Errorf("all:\n%s\nwant:\n%s", got, want)
+	}
+	if got, want := list(false), head+open+"--all shows 2 more: revoked devices, used invites.\n"; got != want {
+		t.Errorf("current:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if code, out, _ := typed(t, t.Context(), "--version"); code != 0 || !strings.HasPrefix(out, "tandem-hub version ") {
+		t.Errorf("exit %d, %q", code, out)
+	}
+	if _, out, _ := typed(t, t.Context(), "run", "--help"); !strings.Contains(out, "--state DIR") {
+		t.Errorf("help:\n%s", out)
 	}
 }
 

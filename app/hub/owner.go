@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -22,7 +23,7 @@ func inviteCommand(state *string) *cobra.Command {
 	c := &cobra.Command{Use: "invite", Short: "Make a code with which one device joins", Args: noArguments}
 	f := c.Flags()
 	f.StringVar(&o.Name, "name", "", "call the device `NAME` (default: as it calls itself)")
-	f.DurationVar(&o.Expires, "expires", time.Hour, "for how long the code is good")
+	f.DurationVar(&o.Expires, "expires", time.Hour, "the code is good for `TIME`, such as 30m or 24h")
 	f.BoolVar(&o.AllowLAN, "allow-lan", false, "let the device reach this machine's local network")
 	f.BoolVar(&o.Replace, "replace", false, "revoke the device that is called NAME once the new one joins")
 	asJSON := f.Bool("json", false, "print JSON")
@@ -41,6 +42,9 @@ func inviteCommand(state *string) *cobra.Command {
 		code, err := owner.Invite(o)
 		if err != nil {
 			return err
+		}
+		if l, err := owner.Devices(); err == nil && l.Doubt != "" {
+			fmt.Fprintln(os.Stderr, l.Doubt)
 		}
 		if *asJSON {
 			return json.NewEncoder(os.Stdout).Encode(map[string]any{
@@ -95,7 +99,8 @@ func drawQR(w io.Writer, text string) error {
 
 func devicesCommand(state *string) *cobra.Command {
 	c := &cobra.Command{Use: "devices", Short: "List devices and open invites", Args: noArguments}
-	asJSON := c.Flags().Bool("json", false, "print JSON")
+	all := c.Flags().Bool("all", false, "revoked devices and used invites too")
+	asJSON := c.Flags().Bool("json", false, "print JSON, of all")
 	c.RunE = func(*cobra.Command, []string) error {
 		owner, err := server.Open(*state)
 		if err != nil {
@@ -111,81 +116,36 @@ func devicesCommand(state *string) *cobra.Command {
 			e.SetIndent("", "  ")
 			return e.Encode(l)
 		}
-		return printListing(os.Stdout, l)
+		return printListing(os.Stdout, l, *all)
 	}
 	return c
 }
 
-func printListing(out io.Writer, l server.Listing) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tSTATE\tCONNECTIONS\tFROM IT\tTO IT\tLAST HEARD\tLINKS\tNOTES")
-	for _, d := range l.Devices {
-		state, heard := "offline", "never"
-		if d.Online {
-			state = "online"
-		}
-		if d.Revoked != nil {
-			state = "revoked"
-		}
-		if d.Seen != nil {
-			heard = d.Seen.Local().Format("2006-01-02 15:04")
-		}
-		active := 0
-		for _, k := range d.Links {
-			if k.Active {
-				active++
-			}
-		}
-		var notes []string
-		if d.AllowLAN {
-			notes = append(notes, "local network")
-		}
-		if d.Foreign > 0 {
-			notes = append(notes, fmt.Sprintf("its code was tried by others: %d times", d.Foreign))
-		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%d\t%s\n",
-			d.Name, state, d.Connections, octets(d.Received), octets(d.Sent), heard, active, strings.Join(notes, "; "))
-	}
-	for _, i := range l.Invites {
-		who := i.Name
-		if who == "" {
-			who = "(any)"
-		}
-		state := "invited until " + i.Expires.Local().Format("2006-01-02 15:04")
-		if i.UsedBy != "" {
-			who, state = i.UsedBy, "invite used"
-		}
-		fmt.Fprintf(w, "%s\t%s\n", who, state)
-	}
-	return w.Flush()
-}
-
-// octets prints an amount in at most six characters.
-func octets(n uint64) string {
-	const units = "kMGTPE"
-	if n < 1000 {
-		return fmt.Sprintf("%d B", n)
-	}
-	v, u := float64(n)/1000, 0
-	for v >= 999.5 {
-		v, u = v/1000, u+1
-	}
-	return fmt.Sprintf("%.3g %cB", v, units[u])
-}
-
 func revokeCommand(state *string) *cobra.Command {
 	return &cobra.Command{
-		Use: "revoke NAME", Short: "Accept a device no more, from now on", Args: arguments(1, "this command takes the name of one device"),
+		Use: "revoke NAME", Short: "Accept a device no more from now on, or withdraw an invite",
+		Long: "Accept the device called NAME no more from now on: its connections end at once, and it is told why.\n" +
+			"If no device is called so, the open invites for NAME are withdrawn instead.",
+		Args: arguments(1, "this command takes the name of one device"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			owner, err := server.Open(*state)
 			if err != nil {
 				return err
 			}
 			defer owner.Close()
+			before, err := owner.Devices()
+			if err != nil {
+				return err
+			}
 			if err := owner.Revoke(args[0]); err != nil {
 				return err
 			}
-			fmt.Printf("%s is revoked.\n", args[0])
+			isIt := func(d server.DeviceInfo) bool { return d.Name == args[0] && d.Revoked == nil }
+			if slices.ContainsFunc(before.Devices, isIt) {
+				fmt.Printf("%s is revoked.\n", args[0])
+			} else {
+				fmt.Printf("The invite for %s is withdrawn.\n", args[0])
+			}
 			return nil
 		},
 	}

@@ -15,6 +15,9 @@ const (
 	InvitesMax = 32    // open at once, with the numbers 0 to this less one
 )
 
+// DefaultPort is the UDP port that a hub listens on unless told otherwise.
+const DefaultPort = 8684
+
 // What is heard at the hub's inner addresses, beside the engine's control lane.
 const (
 	EnrolPort = 8685 // TCP

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -143,12 +144,23 @@ func (c Code) Check(now time.Time) error {
 func CheckEndpoint(e string) error {
 	host, port, err := net.SplitHostPort(e)
 	if err != nil || host == "" || len(e) > endpointMax {
-		return fmt.Errorf("%q is not HOST:PORT", e)
+		return fmt.Errorf("%q is not HOST:PORT, such as %s:%d", e, example(e), DefaultPort)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return fmt.Errorf("%q has no port between 1 and 65535", e)
 	}
 	return nil
+}
+
+// example is the host that somebody meant, or any.
+func example(host string) string {
+	switch a, err := netip.ParseAddr(strings.Trim(host, "[]")); {
+	case err == nil && a.Is6():
+		return "[" + a.String() + "]"
+	case host == "" || len(host) > endpointMax || strings.Contains(host, ":"):
+		return "home.example.net"
+	}
+	return host
 }
 
 func checksum(b []byte) []byte {

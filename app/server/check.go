@@ -23,11 +23,12 @@ type Finding struct {
 
 // Check finds out what a hub with this configuration would lack. It changes nothing.
 func Check(cfg Config) []Finding {
-	four, six := hasRoute("udp4", "192.88.99.1:53"), new(routed).ipv6()
+	four, six := hasRoute("udp4", internet4), hasRoute("udp6", internet6)
 	return []Finding{
 		checkConfig(cfg),
 		checkDirectory(cfg.State),
 		checkListen(cfg),
+		checkEndpoints(cfg),
 		checkRoute("IPv4", four, six, "devices would reach IPv6 addresses only"),
 		checkRoute("IPv6", six, four, "devices would reach IPv4 addresses only"),
 		checkResolvers(cfg),
@@ -114,10 +115,28 @@ func checkListen(cfg Config) Finding {
 		c, err = net.ListenPacket("udp4", fmt.Sprintf(":%d", listen.Port()))
 	}
 	if err != nil {
-		return found(what, true, listenError(listen, err), "")
+		said := listenError(listen, err)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			said = fmt.Errorf("%w; it may be the hub itself, run by another user or with another --state", said)
+		}
+		return found(what, true, said, "")
 	}
 	c.Close()
 	return found(what, true, nil, fmt.Sprintf("%d is free", listen.Port()))
+}
+
+// checkEndpoints looks whether devices will find the hub where they are told to.
+func checkEndpoints(cfg Config) Finding {
+	listen := cfg.listen()
+	around := surroundings{list: net.InterfaceAddrs}
+	endpoints := cfg.endpoints(listen.Port(), around.current(false).Own)
+	if doubt := cfg.doubt(listen.Port(), endpoints); doubt != "" {
+		return found("endpoints", false, errors.New(doubt), "")
+	}
+	if len(endpoints) == 0 {
+		return found("endpoints", false, errors.New("this machine has no address that devices could find: say --endpoint NAME:PORT"), "")
+	}
+	return found("endpoints", false, nil, "devices are told "+strings.Join(endpoints, ", "))
 }
 
 // checkRoute looks for a default route of a family. A hub needs one of the two.

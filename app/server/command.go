@@ -169,7 +169,7 @@ func (h *socketHub) Devices() (l Listing, err error) {
 	return l, err
 }
 
-// Revoke has the hub revoke a device.
+// Revoke has the hub revoke a device, or withdraw an invite.
 func (h *socketHub) Revoke(name string) error { return h.ask("revoke", revocation{name}, &struct{}{}) }
 
 // Running is true.

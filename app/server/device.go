@@ -25,10 +25,8 @@ const (
 	// long, and a connection without a path has ended by then.
 	silentAfter = 5 * time.Minute
 
-	// farewellEvery is how often at most a revoked device is told so, and farewellTime how long is
-	// listened to it for that.
+	// farewellEvery is how often at most a revoked device is told so.
 	farewellEvery = time.Second
-	farewellTime  = 200 * time.Millisecond
 
 	// endpointWait is how long after its first packet a peer's endpoint may take to show.
 	endpointWait = 150 * time.Millisecond
@@ -151,17 +149,14 @@ func (d *device) parts() bool {
 	return true
 }
 
-// dismiss tells a revoked device that it is not accepted. It has no other bond than one for that.
+// dismiss tells a revoked device that it is not accepted. It has no other bond than one for that, which says so
+// right behind its HELLO: the device is not to believe that it is welcome.
 func (d *device) dismiss(l *slot) {
 	limits := engine.Limits{Limits: mptcp.Limits{Connections: 1, Offers: 1, Buffered: bufferedMin}}
 	bond := d.server.engine.Bond(engine.BondConfig{
 		Config: mptcp.Config{Paired: true}, Name: d.record.Name, Limits: &limits,
 	})
 	l.admit(bond.AttachAs(engine.PathID(l.number), l.peer, l.config(mtuOver6)))
-	select {
-	case <-d.server.ctx.Done():
-	case <-time.After(farewellTime):
-	}
 	bond.CloseWith(engine.ByeRevoked)
 	l.shut()
 }
@@ -219,8 +214,9 @@ func (d *device) call(pace <-chan time.Time, ctx context.Context) {
 	}
 }
 
-// survey notes what the slots did since the last one, and reports whether one of them is elsewhere.
-func (d *device) survey(now time.Time) (moved bool) {
+// survey notes what the slots did since the last one, and reports whether one of them is elsewhere. The device is
+// told when the families that the hub reaches are others.
+func (d *device) survey(now time.Time, families engine.Families) (moved bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	live := false
@@ -241,8 +237,11 @@ func (d *device) survey(now time.Time) (moved bool) {
 			d.attach(l, mtu)
 		}
 	}
-	if !live && !d.revoked {
+	switch {
+	case !live && !d.revoked:
 		d.endSession(engine.ByeShutdown)
+	case d.session != nil:
+		d.session.bond.SetFamilies(families)
 	}
 	return moved
 }

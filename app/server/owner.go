@@ -16,7 +16,8 @@ type Owner interface {
 	Invite(InviteOptions) (invite.Code, error)
 	// Devices lists devices and open invites.
 	Devices() (Listing, error)
-	// Revoke has the hub accept a device no more, from now on.
+	// Revoke has the hub accept a device no more, from now on. When no device has that name it withdraws the
+	// open invites for it.
 	Revoke(name string) error
 	// Running reports whether the hub runs, so that what was commanded has effect now.
 	Running() bool
@@ -26,8 +27,10 @@ type Owner interface {
 
 // A Listing is who has joined and who may.
 type Listing struct {
-	Devices []DeviceInfo `json:"devices"`
-	Invites []InviteInfo `json:"invites"`
+	Devices   []DeviceInfo `json:"devices"`
+	Invites   []InviteInfo `json:"invites"`
+	Endpoints []string     `json:"endpoints"`       // where devices find the hub
+	Doubt     string       `json:"doubt,omitempty"` // one sentence: why they may not, and what to do
 }
 
 // DeviceInfo is a picture of a device.
@@ -60,12 +63,13 @@ type InviteInfo struct {
 	UsedBy   string    `json:"used_by,omitempty"`
 	AllowLAN bool      `json:"allow_lan"`
 	Replace  bool      `json:"replace"`
+	Stale    bool      `json:"stale"` // the hub is at none of its code's endpoints any more
 }
 
 // list pictures what a registry knows.
 func (r *registry) list(now time.Time) Listing {
-	l := Listing{Devices: []DeviceInfo{}, Invites: []InviteInfo{}}
 	p := r.picture()
+	l := Listing{Devices: []DeviceInfo{}, Invites: []InviteInfo{}, Endpoints: p.hub.Endpoints, Doubt: p.hub.Doubt}
 	names := map[int]string{}
 	for i, d := range p.devices {
 		names[d.Number] = d.Name
@@ -91,6 +95,7 @@ func (r *registry) list(now time.Time) Listing {
 		if !i.over(now) {
 			l.Invites = append(l.Invites, InviteInfo{
 				Name: i.Name, Expires: i.Expires, UsedBy: names[i.Device], AllowLAN: i.AllowLAN, Replace: i.Replace,
+				Stale: i.Endpoints != nil && !slices.ContainsFunc(i.Endpoints, func(e string) bool { return slices.Contains(p.hub.Endpoints, e) }),
 			})
 		}
 	}
@@ -148,21 +153,6 @@ func (d *device) describe(info *DeviceInfo) {
 	}
 }
 
-// Revoke has the hub accept a device no more. Its connections are reset before Revoke returns.
-func (s *Server) Revoke(name string) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	r, err := s.registry.revoke(name, time.Now())
-	if err != nil {
-		return err
-	}
-	if d := s.device(r.Number); d != nil {
-		d.revoke()
-	}
-	s.log.Info("device revoked", "device", name)
-	return nil
-}
-
 // Running is true.
 func (s *Server) Running() bool { return true }
 
@@ -189,7 +179,7 @@ func noHub(state string, err error) error {
 	if errors.Is(err, os.ErrPermission) {
 		return errors.New(state + " belongs to another user: run this command as the user of the hub")
 	}
-	return errors.New("there is no hub in " + state + ": start it with tandem-hub run, or say where it is with --state")
+	return errors.New("there is no hub in " + state + ": run this as the user who runs the hub, or say --state; tandem-hub run starts one")
 }
 
 // A closedHub is a hub that does not run: its owner changes what it will find when it starts.
@@ -204,7 +194,7 @@ func (h *closedHub) Invite(o InviteOptions) (invite.Code, error) {
 // Devices lists devices and open invites.
 func (h *closedHub) Devices() (Listing, error) { return h.registry.list(time.Now()), nil }
 
-// Revoke has the hub not accept a device when it runs.
+// Revoke has the hub not accept a device, or whoever has an invite, when it runs.
 func (h *closedHub) Revoke(name string) error {
 	_, err := h.registry.revoke(name, time.Now())
 	return err

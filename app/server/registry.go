@@ -33,6 +33,7 @@ type hubRecord struct {
 	Key       carrier.Key // private
 	Name      string
 	Endpoints []string // where devices were last told to find it
+	Doubt     string   // why they may not, for who makes an invite; "": nothing speaks against it
 }
 
 // A deviceRecord is a device that joined.
@@ -57,15 +58,16 @@ type trafficRecord struct {
 
 // An inviteRecord is a code that is open, or was used less than repeatLife ago.
 type inviteRecord struct {
-	Number   int
-	Key      carrier.Key // public
-	Name     string      // of the device; "": as it calls itself
-	AllowLAN bool
-	Replace  bool
-	Expires  time.Time
-	Joined   time.Time // zero: nobody used it
-	Device   int       // who did
-	Answer   invite.Answer
+	Number    int
+	Key       carrier.Key // public
+	Name      string      // of the device; "": as it calls itself
+	AllowLAN  bool
+	Replace   bool
+	Expires   time.Time
+	Endpoints []string  // in the code
+	Joined    time.Time // zero: nobody used it
+	Device    int       // who did
+	Answer    invite.Answer
 }
 
 // over reports whether nobody gets an answer with the code any more.
@@ -134,14 +136,14 @@ func (r *registry) load() error {
 // close writes what is not in the store yet, and closes it.
 func (r *registry) close() error { return errors.Join(r.flush(), r.store.close()) }
 
-// setEndpoints says where devices are told to find the hub from now on.
-func (r *registry) setEndpoints(endpoints []string) error {
+// setEndpoints says where devices are told to find the hub from now on, and why they may not.
+func (r *registry) setEndpoints(endpoints []string, doubt string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if slices.Equal(r.hub.Endpoints, endpoints) {
+	if slices.Equal(r.hub.Endpoints, endpoints) && r.hub.Doubt == doubt {
 		return nil
 	}
-	r.hub.Endpoints = endpoints
+	r.hub.Endpoints, r.hub.Doubt = endpoints, doubt
 	return r.store.apply(change{bucketHub, 0, r.hub})
 }
 
@@ -182,7 +184,7 @@ func (r *registry) invite(o InviteOptions, now time.Time) (c invite.Code, i invi
 	key := carrier.NewKey()
 	i = inviteRecord{
 		Number: number, Key: key.Public(), Name: o.Name, AllowLAN: o.AllowLAN, Replace: o.Replace,
-		Expires: now.Add(cmp.Or(o.Expires, invitesLife)).Truncate(time.Second),
+		Expires: now.Add(cmp.Or(o.Expires, invitesLife)).Truncate(time.Second), Endpoints: r.hub.Endpoints,
 	}
 	c = invite.Code{
 		Hub: r.hub.Key.Public(), Endpoints: r.hub.Endpoints, Key: key, Number: number, Expires: i.Expires,
@@ -263,23 +265,6 @@ func (r *registry) enrol(number int, q invite.Request, now time.Time) (e enrolme
 	r.devices[d.Number], r.traffic[d.Number], r.invites[number] = d, &trafficRecord{}, &used
 	e.joined, e.answer = &joined, used.Answer
 	return e, nil
-}
-
-// revoke makes a device one that the hub does not accept.
-func (r *registry) revoke(name string, now time.Time) (deviceRecord, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	d := r.named(name)
-	if d == nil {
-		return deviceRecord{}, fmt.Errorf("no device is called %q: see tandem-hub devices", name)
-	}
-	gone := *d
-	gone.Revoked = now
-	if err := r.store.apply(change{bucketDevices, gone.Number, gone}); err != nil {
-		return deviceRecord{}, err
-	}
-	*d = gone
-	return gone, nil
 }
 
 // sweep removes what is over, and returns it.

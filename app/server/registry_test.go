@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ func newRegistry(t *testing.T, dir string) *registry {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.close() })
-	if err := r.setEndpoints([]string{"hub.example.net:8684"}); err != nil {
+	if err := r.setEndpoints([]string{"hub.example.net:8684"}, ""); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -150,7 +151,7 @@ func TestInvitesThatMakeNoSense(t *testing.T) {
 			t.Errorf("%s: an invite was made", what)
 		}
 	}
-	if err := r.setEndpoints(nil); err != nil {
+	if err := r.setEndpoints(nil, ""); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := r.invite(InviteOptions{}, noon); err == nil {
@@ -190,8 +191,53 @@ func TestReplace(t *testing.T) {
 			t.Errorf("%+v is not revoked", d)
 		}
 	}
-	if _, err := r.revoke("laptop", noon); err == nil {
-		t.Error("revoked twice")
+	if _, err := r.revoke("laptop", noon); err == nil || !strings.Contains(err.Error(), "revoked already") {
+		t.Errorf("revoked twice: %v", err)
+	}
+}
+
+// An open invite for a name is withdrawn with it, and one that was used is not.
+func TestWithdraw(t *testing.T) {
+	dir := t.TempDir() + "/hub"
+	r := newRegistry(t, dir)
+	used := mustInvite(t, r, InviteOptions{Name: "laptop"}, noon)
+	mustEnrol(t, r, used, ask(1, ""), noon)
+	first, second := mustInvite(t, r, InviteOptions{Name: "desk"}, noon), mustInvite(t, r, InviteOptions{Name: "desk"}, noon)
+	mustInvite(t, r, InviteOptions{}, noon)
+	gone, err := r.revoke("desk", noon)
+	if err != nil || gone.device != nil || len(gone.invites) != 2 {
+		t.Fatalf("%+v, %v", gone, err)
+	}
+	for i, c := range []invite.Code{first, second} {
+		if e, _ := r.enrol(c.Number, ask(byte(2+i), ""), noon); e.answer.Error != refusedOver {
+			t.Errorf("with a withdrawn code: %+v", e.answer)
+		}
+	}
+	r.revoke("laptop", noon)
+	for name, says := range map[string]string{"laptop": "already", "desk": "no device", "": "no device"} {
+		if _, err := r.revoke(name, noon); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if l := r.list(noon); len(l.Invites) != 2 {
+		t.Errorf("%+v", l.Invites)
+	}
+}
+
+// A code that leads to where the hub is no more is told from one that leads to an endpoint of it.
+func TestStaleInvites(t *testing.T) {
+	r := newRegistry(t, t.TempDir()+"/hub")
+	mustInvite(t, r, InviteOptions{}, noon)
+	for _, c := range []struct {
+		endpoints []string
+		stale     bool
+	}{{[]string{"192.0.2.1:8684", "hub.example.net:8684"}, false}, {[]string{"hub.example.net:51820"}, true}} {
+		if err := r.setEndpoints(c.endpoints, "a doubt"); err != nil {
+			t.Fatal(err)
+		}
+		if l := r.list(noon); l.Invites[0].Stale != c.stale || l.Doubt != "a doubt" || !slices.Equal(l.Endpoints, c.endpoints) {
+			t.Errorf("%+v", l)
+		}
 	}
 }
 

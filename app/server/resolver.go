@@ -130,31 +130,37 @@ func roomOf(q *dns.Msg) int {
 	return dnsUDPUnasked
 }
 
-// ask asks one upstream after the other, twice.
-func (r *resolver) ask(ctx context.Context, q *dns.Msg, tcp bool) *dns.Msg {
+// ask asks one upstream after the other, twice. whole says that an answer that is cut short is not enough.
+func (r *resolver) ask(ctx context.Context, q *dns.Msg, whole bool) *dns.Msg {
 	ctx, cancel := context.WithTimeout(ctx, questionWait)
 	defer cancel()
-	c := dns.Client{Net: "udp", Timeout: upstreamWait}
-	if tcp {
-		c.Net = "tcp"
-	}
-	var poor *dns.Msg // an answer that another upstream may better
+	var poor, short *dns.Msg // answers that another upstream may better
 	hosts := r.upstreams()
-	for _, host := range slices.Concat(hosts, hosts) {
-		if ctx.Err() != nil {
+	for i, host := range slices.Concat(hosts, hosts) {
+		if ctx.Err() != nil || i >= len(hosts) && short != nil {
 			break
 		}
 		asked := q.Copy()
 		asked.Id = dns.Id() // not one that the device, or who watches it, could foresee
-		a, err := exchange(ctx, &c, asked, host)
+		a, err := exchange(ctx, "udp", asked, host)
+		if err == nil && a.Truncated && whole {
+			a = wholeOr(ctx, a, asked, host)
+		}
 		if err != nil || !slices.Equal(a.Question, asked.Question) {
 			continue
 		}
 		a.Id = q.Id
-		if a.Rcode != dns.RcodeServerFailure && a.Rcode != dns.RcodeRefused {
+		switch {
+		case a.Rcode == dns.RcodeServerFailure, a.Rcode == dns.RcodeRefused:
+			poor = a
+		case a.Truncated && whole:
+			short = a
+		default:
 			return a
 		}
-		poor = a
+	}
+	if short != nil {
+		return short
 	}
 	r.failed.Add(1)
 	if poor == nil {
@@ -163,8 +169,17 @@ func (r *resolver) ask(ctx context.Context, q *dns.Msg, tcp bool) *dns.Msg {
 	return poor
 }
 
+// wholeOr asks over TCP what was answered cut short. Not every upstream takes that: then the short answer stands.
+func wholeOr(ctx context.Context, short, q *dns.Msg, host string) *dns.Msg {
+	if a, err := exchange(ctx, "tcp", q, host); err == nil {
+		return a
+	}
+	return short
+}
+
 // exchange asks one upstream. Nobody waits for its answer when ctx has ended.
-func exchange(ctx context.Context, c *dns.Client, q *dns.Msg, host string) (*dns.Msg, error) {
+func exchange(ctx context.Context, network string, q *dns.Msg, host string) (*dns.Msg, error) {
+	c := dns.Client{Net: network, Timeout: upstreamWait}
 	conn, err := c.DialContext(ctx, host)
 	if err != nil {
 		return nil, err
@@ -255,33 +270,4 @@ func (r *resolver) serve(ctx context.Context, c net.Conn, rules func() *Rules, a
 			return
 		}
 	}
-}
-
-// routedLife is how old the knowledge gets whether the hub has a default route.
-const routedLife = 5 * time.Second
-
-// A routed tells whether the hub can send to the Internet by IPv6, as far as its routes say.
-type routed struct {
-	mu  sync.Mutex
-	at  time.Time
-	yes bool
-}
-
-func (r *routed) ipv6() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.at.IsZero() || time.Since(r.at) > routedLife {
-		r.at, r.yes = time.Now(), hasRoute("udp6", "[2000::1]:53")
-	}
-	return r.yes
-}
-
-// hasRoute reports whether the system knows a way to an address. Nothing is sent.
-func hasRoute(network, address string) bool {
-	c, err := net.Dial(network, address)
-	if err != nil {
-		return false
-	}
-	c.Close()
-	return true
 }

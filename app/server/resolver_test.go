@@ -25,22 +25,7 @@ type upstream struct {
 func newUpstream(t *testing.T, zone map[string][]string, rcode int) *upstream {
 	t.Helper()
 	u := &upstream{}
-	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		u.asked.Add(1)
-		a := new(dns.Msg).SetRcode(q, rcode)
-		for _, s := range zone[q.Question[0].Name] {
-			rr, err := dns.NewRR(q.Question[0].Name + " 60 IN " + s)
-			if err != nil {
-				panic(err)
-			}
-			a.Answer = append(a.Answer, rr)
-		}
-		a.AuthenticatedData, a.Compress = true, true
-		if _, udp := w.RemoteAddr().(*net.UDPAddr); udp {
-			a.Truncate(roomOf(q))
-		}
-		w.WriteMsg(a)
-	})
+	handler := zoneHandler(zone, rcode, &u.asked)
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +43,25 @@ func newUpstream(t *testing.T, zone map[string][]string, rcode int) *upstream {
 		t.Cleanup(func() { s.Shutdown() })
 	}
 	return u
+}
+
+func zoneHandler(zone map[string][]string, rcode int, asked *atomic.Int64) dns.HandlerFunc {
+	return func(w dns.ResponseWriter, q *dns.Msg) {
+		asked.Add(1)
+		a := new(dns.Msg).SetRcode(q, rcode)
+		for _, s := range zone[q.Question[0].Name] {
+			rr, err := dns.NewRR(q.Question[0].Name + " 60 IN " + s)
+			if err != nil {
+				panic(err)
+			}
+			a.Answer = append(a.Answer, rr)
+		}
+		a.AuthenticatedData, a.Compress = true, true
+		if _, udp := w.RemoteAddr().(*net.UDPAddr); udp {
+			a.Truncate(roomOf(q))
+		}
+		w.WriteMsg(a)
+	}
 }
 
 // share is what a device that asks for the first time has under way.
@@ -375,5 +379,31 @@ func TestUpstreamsOfResolvConf(t *testing.T) {
 	r.read = r.read.Add(-2 * upstreamsLife)
 	if again := r.upstreams(); len(first) != 3 || !slices.Equal(again, first) {
 		t.Errorf("%q, and %q when the file was gone for a moment", first, again)
+	}
+}
+
+// Not every upstream takes TCP: it is asked by it only for what UDP cut short, and then some is better than nothing.
+func TestResolverWithoutTCPUpstream(t *testing.T) {
+	var many []string
+	for i := range 100 {
+		many = append(many, fmt.Sprintf("A 93.184.216.%d", i))
+	}
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	zone := map[string][]string{"a.test.": {"A 93.184.216.34"}, "many.test.": many}
+	s := &dns.Server{PacketConn: c, Handler: zoneHandler(zone, dns.RcodeSuccess, new(atomic.Int64))}
+	ready := make(chan struct{})
+	s.NotifyStartedFunc = func() { close(ready) }
+	go s.ActivateAndServe()
+	<-ready
+	defer s.Shutdown()
+	r, rules := newResolver([]string{c.LocalAddr().String()}, ipv6(true)), rulesForTest()
+	for name, cut := range map[string]bool{"a.test.": false, "many.test.": true} {
+		m, texts := answerTexts(t, r.answer(t.Context(), question(t, name, dns.TypeA, nil), true, &rules, r.share()))
+		if m.Truncated != cut || len(texts) == 0 || m.Rcode != dns.RcodeSuccess {
+			t.Errorf("%s: cut %v, %d records, rcode %d", name, m.Truncated, len(texts), m.Rcode)
+		}
 	}
 }

@@ -34,7 +34,7 @@ import (
 )
 
 // DefaultPort is the UDP port that a hub listens on unless told otherwise.
-const DefaultPort = 8684
+const DefaultPort = invite.DefaultPort
 
 const (
 	sweepEvery  = time.Second
@@ -70,6 +70,7 @@ type Server struct {
 	hub      *carrier.Hub
 	engine   *engine.Engine
 	public   carrier.Key
+	doubt    string // why devices may not find the hub; "": nothing speaks against it
 
 	inner4, inner6 netip.Addr // the hub's
 
@@ -122,6 +123,7 @@ func New(cfg Config) (*Server, error) {
 		rules: Rules{LAN: cfg.AllowLAN, SMTP: cfg.AllowSMTP, Inner6: invite.Inner6(s.public)},
 		list:  net.InterfaceAddrs,
 	}
+	s.routed.has = hasRoute
 	s.resolver = newResolver(cfg.Upstreams, s.routed.ipv6)
 	s.budget, s.ports = newBudgets(openFiles("/proc/self/limits"))
 	if err := s.open(); err != nil {
@@ -169,7 +171,13 @@ func (s *Server) open() (err error) {
 	if err != nil {
 		return listenError(listen, err)
 	}
-	if err := s.registry.setEndpoints(s.endpoints(listen.Addr())); err != nil {
+	endpoints := s.cfg.endpoints(s.hub.Port(), s.surroundings.current(false).Own)
+	s.doubt = s.cfg.doubt(s.hub.Port(), endpoints)
+	kept := s.doubt
+	if len(s.cfg.Endpoints) > 0 {
+		kept = "" // who forwards a port need not hear of it with every invite
+	}
+	if err := s.registry.setEndpoints(endpoints, kept); err != nil {
 		return err
 	}
 	if _, _, err := s.registry.sweep(time.Now()); err != nil {
@@ -202,28 +210,6 @@ func listenError(at netip.AddrPort, err error) error {
 	return fmt.Errorf("listening on %v: %w", at, err)
 }
 
-// endpoints returns where devices are told to find the hub: its own addresses unless configured, those
-// of the Internet first.
-func (s *Server) endpoints(listen netip.Addr) (found []string) {
-	if len(s.cfg.Endpoints) > 0 {
-		return s.cfg.Endpoints
-	}
-	if !listen.IsUnspecified() {
-		return []string{netip.AddrPortFrom(listen, s.hub.Port()).String()}
-	}
-	isLocal := func(a netip.Addr) bool {
-		return slices.ContainsFunc(local, func(p netip.Prefix) bool { return p.Contains(a) })
-	}
-	for _, wantLocal := range []bool{false, true} {
-		for _, a := range s.surroundings.current(false).Own {
-			if a.IsGlobalUnicast() && isLocal(a) == wantLocal && len(found) < invite.EndpointsMax {
-				found = append(found, netip.AddrPortFrom(a, s.hub.Port()).String())
-			}
-		}
-	}
-	return found
-}
-
 // Port returns the UDP port that devices come to.
 func (s *Server) Port() uint16 { return s.hub.Port() }
 
@@ -245,6 +231,12 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.start(s.callAll)
 	s.log.Info("hub is up", "port", s.Port(), "endpoints", s.registry.picture().hub.Endpoints, "devices", len(s.all()))
+	if s.doubt != "" {
+		s.log.Warn(s.doubt)
+	}
+	if ping := checkPing(); !ping.OK {
+		s.log.Warn(ping.Text)
+	}
 	s.tick(ctx)
 	commands.Close() // what they ask for from now on would come too late
 	return s.Close()
@@ -283,15 +275,7 @@ func (s *Server) sweep(now time.Time) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	invites, tombs, err := s.registry.sweep(now)
-	for _, i := range invites {
-		s.mu.Lock()
-		d := s.desks[i.Number]
-		delete(s.desks, i.Number)
-		s.mu.Unlock()
-		if d != nil {
-			d.remove()
-		}
-	}
+	s.closeDesks(invites)
 	for _, t := range tombs {
 		s.mu.Lock()
 		d := s.devices[t.Number]
@@ -308,8 +292,9 @@ func (s *Server) sweep(now time.Time) error {
 func (s *Server) survey(now time.Time) (moved bool) {
 	s.surveying.Lock()
 	defer s.surveying.Unlock()
+	families := s.routed.families()
 	for _, d := range s.all() {
-		moved = d.survey(now) || moved
+		moved = d.survey(now, families) || moved
 	}
 	return moved
 }

@@ -51,7 +51,9 @@ func (s *Server) newSession(d *device) *session {
 		Connections: connectionsMax, Offers: dialingMax, Buffered: buffered,
 		SendBuffer: min(4<<20, buffered/2), RecvBuffer: min(6<<20, buffered/2),
 	}}
-	cfg := engine.BondConfig{Config: mptcp.Config{Paired: true}, Name: d.record.Name, Limits: &limits}
+	cfg := engine.BondConfig{
+		Config: mptcp.Config{Paired: true, Families: s.routed.families()}, Name: d.record.Name, Limits: &limits,
+	}
 	x.lane = s.newLane(&cfg, x)
 	x.bond = s.engine.Bond(cfg)
 	x.running.Go(func() {
@@ -158,6 +160,13 @@ type asker struct {
 	*engine.Conn
 	offer *offer
 }
+
+// So an idle connection holds no buffer, and a dial ends when its asker leaves.
+var (
+	_ relay.Waiter = (*asker)(nil)
+	_ relay.Ender  = (*asker)(nil)
+	_ relay.Leaver = (*offer)(nil)
+)
 
 // Close closes the connection.
 func (a *asker) Close() error {

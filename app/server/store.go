@@ -49,7 +49,7 @@ type store struct {
 // checkState makes the state directory, or makes sure that it is the owner's alone.
 func checkState(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("state directory %s cannot be made: %w", dir, err)
+		return fmt.Errorf("state directory %s cannot be made (%w): give --state a directory that is yours to write in", dir, err)
 	}
 	return checkMode(dir, 0o700)
 }

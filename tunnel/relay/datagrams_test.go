@@ -340,13 +340,18 @@ func TestSendFailures(t *testing.T) {
 	}
 }
 
-// Where echo is not permitted at all nobody is told that the target forbids it.
+// Where echo is not permitted at all who asks is told so, by the hub; nothing is said where a port is not.
 func TestNoSocket(t *testing.T) {
 	inBubble(t, DatagramsConfig{}, func(l *lane) {
 		l.opening = syscall.EPERM
+		l.wantError(hub4, packet.Prohibited, l.receive(from(web4).AppendEcho(nil, packet.Echo{ID: 1})))
+		l.wantError(hub6, packet.Prohibited, l.receive(from(web6).AppendEcho(nil, packet.Echo{ID: 1})))
+		l.opening = errFiles
 		l.receive(from(web4).AppendEcho(nil, packet.Echo{ID: 1}))
+		l.opening = syscall.EPERM
+		l.udp(1000, at(web4, 443), "x")
 		l.silence()
-		if s := l.Stats(); s.Failed != 1 || s.Mappings != 0 {
+		if s := l.Stats(); s.Failed != 4 || s.Mappings != 0 {
 			t.Errorf("%+v", s)
 		}
 	})

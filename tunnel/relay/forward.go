@@ -93,7 +93,7 @@ func (d *Datagrams) send(k key, p *packet.Packet, pkt []byte, target netip.AddrP
 	switch {
 	case kind == packet.TooBig:
 		mtu = mtuTo(target)
-	case kind == 0, m == nil && kind == packet.Prohibited:
+	case kind == 0, m == nil && kind == packet.Prohibited && !k.echo:
 		return // for lack of something here
 	}
 	d.complain(d.hub(k.v4), kind, mtu, pkt)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -37,8 +38,11 @@ func (connect) refuse(c io.Writer, why error) {
 }
 
 // answer is the last on a connection. header is whole lines.
-func answer(c io.Writer, status int, header string) {
-	fmt.Fprintf(c, "HTTP/1.1 %d %s\r\n%sContent-Length: 0\r\nConnection: close\r\n\r\n", status, http.StatusText(status), header)
+func answer(c io.Writer, status int, header string) { answerWith(c, status, header, "") }
+
+func answerWith(c io.Writer, status int, header, text string) {
+	fmt.Fprintf(c, "HTTP/1.1 %d %s\r\n%sContent-Length: %d\r\nConnection: close\r\n\r\n%s",
+		status, http.StatusText(status), header, len(text), text)
 }
 
 // hearHTTP goes on behind the first octet.
@@ -59,18 +63,25 @@ func (p *Proxy) hearHTTP(first byte, c io.ReadWriter) (request, error) {
 	case p.cfg.Password != "" && !p.authorizedHTTP(q):
 		answer(c, http.StatusProxyAuthRequired, "Proxy-Authenticate: Basic realm=\"tandem\"\r\n")
 		return request{}, errUnauthorized
-	case q.Method != http.MethodConnect:
-		answer(c, http.StatusMethodNotAllowed, "Allow: CONNECT\r\n")
+	case q.Method != http.MethodConnect && !forwardable(q):
+		answerWith(c, http.StatusMethodNotAllowed, "Allow: CONNECT\r\n", unsupported)
 		return request{}, errMalformed
 	}
-	host, portText, err := net.SplitHostPort(q.RequestURI)
+	early, _ := reader.Peek(reader.Buffered())
+	r := request{dialect: connect{}, early: early}
+	target := q.RequestURI
+	if q.Method != http.MethodConnect {
+		r.dialect, r.early = forward{}, append(rewrite(q), early...)
+		target = net.JoinHostPort(q.URL.Hostname(), cmp.Or(q.URL.Port(), "80"))
+	}
+	host, portText, err := net.SplitHostPort(target)
 	port, wrong := strconv.ParseUint(portText, 10, 16)
 	if err != nil || wrong != nil || host == "" || port == 0 {
 		answer(c, http.StatusBadRequest, "")
 		return request{}, errMalformed
 	}
-	early, _ := reader.Peek(reader.Buffered())
-	return request{dialect: connect{}, host: host, port: uint16(port), early: early}, nil
+	r.host, r.port = host, uint16(port)
+	return r, nil
 }
 
 // authorizedHTTP: RFC 7617 2.

@@ -1,9 +1,9 @@
-// Package proxy takes what applications ask of a SOCKS5 or HTTP CONNECT proxy, where no TUN device can be
+// Package proxy takes what applications ask of a SOCKS5 or HTTP proxy, where no TUN device can be
 // had: a connection becomes an offer, and datagrams become whole IP packets as those of a device would be.
 //
 //	listener ─ first octet ─┬─ 5: SOCKS5 ─┬─ CONNECT ──────► resolve ─► Accept ─► Offer ─ Accept ─► stream
 //	                        │             └─ UDP ASSOCIATE ◄═══► Packets, Inject
-//	                        └─ else: HTTP CONNECT ─────────► resolve ─► Accept …
+//	                        └─ else: HTTP ─ CONNECT, GET http://… ─► resolve ─► Accept …
 package proxy
 
 import (
