@@ -16,11 +16,22 @@ func Check(cfg Config) []Finding {
 	if err != nil || !ok {
 		return []Finding{{Name: "system", Detail: fmt.Sprint(err)}}
 	}
-	findings := []Finding{checkPrivileges(), checkTun()}
-	findings = append(findings, h.checkLinks()...)
-	findings = append(findings, checkRules())
-	findings = append(findings, h.checkResolv(), h.checkRecord())
-	return findings
+	findings := append(CheckTun(), CheckLinks(cfg)...)
+	findings = append(findings, h.checkStrict()...)
+	return append(findings, checkRules(), h.checkResolv(), h.checkRecord())
+}
+
+// CheckTun is the part of Check without which there is no TUN.
+func CheckTun() []Finding { return []Finding{checkPrivileges(), checkTun()} }
+
+// CheckLinks is the part of Check without which there is nothing.
+func CheckLinks(cfg Config) []Finding {
+	made, err := New(cfg)
+	h, ok := made.(*host)
+	if err != nil || !ok {
+		return []Finding{{Name: "system", Detail: fmt.Sprint(err)}}
+	}
+	return h.checkLinks()
 }
 
 func checkPrivileges() Finding {
@@ -53,7 +64,7 @@ func checkTun() Finding {
 	return Finding{Name: "tun", OK: true, Detail: tunFile + " can be opened."}
 }
 
-// checkLinks has a finding a link, one for all of them, and one for each link whose rp_filter is strict.
+// checkLinks has a finding a link, and one for all of them. Links that were named must be there.
 func (h *host) checkLinks() (findings []Finding) {
 	links, err := h.links()
 	if err != nil {
@@ -61,16 +72,13 @@ func (h *host) checkLinks() (findings []Finding) {
 	}
 	usable := 0
 	for _, l := range links {
-		f := Finding{Name: "link " + l.Name, OK: true, Detail: "Not used: " + l.Reason}
+		f := Finding{Name: "link " + l.Name, OK: l.Index != 0, Aside: l.Index != 0, Detail: "Not used: " + l.Reason}
 		if l.Usable {
 			usable++
+			f.Aside = false
 			f.Detail = fmt.Sprintf("Used: %s, MTU %d, %v.", l.Kind, l.MTU, l.Addrs[0].Addr())
 		}
 		findings = append(findings, f)
-		if strict := rpFilter(l.Name); l.Usable && strict == 1 {
-			findings = append(findings, Finding{Name: "rp_filter " + l.Name, OK: true,
-				Detail: "It is strict (1); it will be made loose (2) while tandem runs, and strict again after."})
-		}
 	}
 	all := Finding{Name: "links", OK: usable > 0, Detail: fmt.Sprintf("%d of %d can be used.", usable, len(links))}
 	switch usable {
@@ -80,6 +88,18 @@ func (h *host) checkLinks() (findings []Finding) {
 		all.Detail = "One link can be used; tandem works, and becomes faster with a second."
 	}
 	return append([]Finding{all}, findings...)
+}
+
+// checkStrict has a finding for each link that is used whose rp_filter is strict.
+func (h *host) checkStrict() (findings []Finding) {
+	links, _ := h.links()
+	for _, l := range links {
+		if l.Usable && rpFilter(l.Name) == 1 {
+			findings = append(findings, Finding{Name: "rp_filter " + l.Name, OK: true,
+				Detail: "It is strict (1); it will be made loose (2) while tandem runs, and strict again after."})
+		}
+	}
+	return findings
 }
 
 // rpFilter returns the value in force, the greater of the link's and that for all.

@@ -29,3 +29,9 @@ func (host) Route(Routing) error { return errSystem }
 
 // Check says that this system is not supported.
 func Check(Config) []Finding { return []Finding{{Name: "system", Detail: errSystem.Error()}} }
+
+// CheckTun says that this system is not supported.
+func CheckTun() []Finding { return Check(Config{}) }
+
+// CheckLinks says that this system is not supported.
+func CheckLinks(cfg Config) []Finding { return Check(cfg) }

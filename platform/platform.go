@@ -10,10 +10,13 @@ import (
 	"syscall"
 )
 
+// Other is the kind of a link that is of none that people know.
+const Other = "other"
+
 // A Link is a network interface, whether it is of use or not.
 type Link struct {
 	Name  string
-	Kind  string // wifi, cellular, ethernet, usb or other
+	Kind  string // wifi, cellular, ethernet, usb or Other
 	ID    string // the same for a device whatever its name today: permanent MAC, else where it is plugged in, else the name
 	Index int
 	MTU   int
@@ -88,6 +91,7 @@ type Config struct {
 // A Finding is one thing that Check looked at.
 type Finding struct {
 	Name   string // what: privileges, tun, link NAME, …
+	Aside  bool   // a link that is there and not used, which may well be so
 	OK     bool   // false: tandem cannot work, or not fully, until somebody acts
 	Detail string // one sentence: what is, what will be done, or what to do
 }

@@ -53,7 +53,7 @@ func (s sight) objection(named, others bool) string {
 	case s.Index > indexMarkMax:
 		return "Its index is too large for a mark."
 	case !s.up:
-		return "It is switched off."
+		return "Its interface is down."
 	case !s.carrier:
 		return "It has no carrier: no cable, or no network joined."
 	case len(s.Addrs) == 0:
@@ -86,7 +86,7 @@ func (s sight) kind(sys fs.FS) string {
 	case s.ethernet && virtual[s.kernel] == "" && kind == "":
 		return "ethernet"
 	}
-	return "other"
+	return Other
 }
 
 func exists(sys fs.FS, name string) bool {
@@ -111,7 +111,7 @@ func (s sight) identity(sys fs.FS) string {
 func missing(only []string, links []Link) (none []Link) {
 	for _, name := range only {
 		if !slices.ContainsFunc(links, func(l Link) bool { return l.Name == name }) {
-			none = append(none, Link{Name: name, Kind: "other", ID: name, Reason: "There is no such link."})
+			none = append(none, Link{Name: name, Kind: Other, ID: name, Reason: "There is no such link."})
 		}
 	}
 	return none

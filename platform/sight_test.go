@@ -99,7 +99,7 @@ func TestReason(t *testing.T) {
 		{"another VPN", func(s *sight) { s.kernel = "wireguard" }, nil, "It is a tunnel."},
 		{"our TUN", func(s *sight) { s.kernel = "tuntap" }, nil, "It is a tunnel."},
 		{"in a bridge", func(s *sight) { s.master = "br0" }, nil, "It is a part of br0."},
-		{"off", func(s *sight) { s.up = false }, nil, "It is switched off."},
+		{"off", func(s *sight) { s.up = false }, nil, "Its interface is down."},
 		{"no carrier", func(s *sight) { s.carrier = false }, nil, "It has no carrier: no cable, or no network joined."},
 		{"no address", func(s *sight) { s.Addrs = nil }, nil, "It has no address."},
 		{"no gateway", func(s *sight) { s.Gateway4 = netip.Addr{} }, nil, "It has no gateway: no default route leads through it."},
@@ -109,7 +109,7 @@ func TestReason(t *testing.T) {
 		{"not named", func(*sight) {}, []string{"wlan0"}, "It is not among the links asked for."},
 		{"named veth without a gateway", func(s *sight) { s.kernel, s.Gateway4 = "veth", netip.Addr{} }, []string{"eth0"}, ""},
 		{"named in a bridge", func(s *sight) { s.master = "br0" }, []string{"eth0"}, ""},
-		{"named and off", func(s *sight) { s.up = false }, []string{"eth0"}, "It is switched off."},
+		{"named and off", func(s *sight) { s.up = false }, []string{"eth0"}, "Its interface is down."},
 		{"named without an address", func(s *sight) { s.Addrs = nil }, []string{"eth0"}, "It has no address."},
 	} {
 		s := fit()

@@ -78,10 +78,8 @@ func TestMoreLinksThanSlots(t *testing.T) {
 	}
 	w.hub.Bind, w.hub.Endpoints = w.network.Hub(), []string{w.network.Endpoint().String()}
 	w.links = nil
-	var all []string
 	for i := range 10 {
 		name := fmt.Sprintf("usb%d", i)
-		all = append(all, name)
 		w.links = append(w.links, platform.Link{Name: name, Kind: "usb", ID: "id" + name, Index: i + 2, MTU: 1500, Usable: true,
 			Addrs:    []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i), 2}), 24)},
 			Gateway4: netip.AddrFrom4([4]byte{10, 1, byte(i), 1})})

@@ -3,11 +3,13 @@ package client
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"tandem/app/config"
 	"tandem/app/control"
 	"tandem/engine"
+	"tandem/platform"
 )
 
 var _ control.Backend = (*Client)(nil)
@@ -38,7 +40,7 @@ func (c *Client) change(ctx context.Context, f func() error) error {
 func (c *Client) Up(ctx context.Context) error {
 	return c.change(ctx, func() error {
 		if c.member == nil {
-			return config.ErrNotJoined
+			return c.cfg.State.NotJoined()
 		}
 		if err := c.decide(func(s *config.Settings) { s.Down = false }); err != nil || c.live != nil {
 			return err
@@ -78,7 +80,7 @@ func (c *Client) SetLink(ctx context.Context, name string, change control.LinkCh
 	return c.change(ctx, func() error {
 		id, ok := c.linkID(name)
 		if !ok {
-			return fmt.Errorf("link %q: %w: tandem links lists those there are", name, control.ErrUnknown)
+			return c.unknown(name)
 		}
 		set := change.Apply(c.settings.Link(id))
 		set.Name = name
@@ -96,6 +98,25 @@ func (c *Client) SetLink(ctx context.Context, name string, change control.LinkCh
 		}
 		return nil
 	})
+}
+
+// unknown says that there is no such link, and which there are.
+func (c *Client) unknown(name string) error {
+	return fmt.Errorf("link %q: %w: there are %s", name, control.ErrUnknown, c.there())
+}
+
+// there names the links that people know.
+func (c *Client) there() string {
+	var names []string
+	for _, l := range c.links {
+		if l.Usable || l.Kind != platform.Other {
+			names = append(names, l.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
 }
 
 // linkID finds a link that is there, or one that was when somebody decided about it.
@@ -117,7 +138,7 @@ func (c *Client) linkID(name string) (id string, ok bool) {
 func (c *Client) Leave(ctx context.Context) error {
 	return c.change(ctx, func() error {
 		if c.member == nil {
-			return config.ErrNotJoined
+			return c.cfg.State.NotJoined()
 		}
 		if err := c.stop(); err != nil {
 			c.log.Error("stopping", "err", err)
@@ -169,7 +190,7 @@ func (c *Client) Connection(ctx context.Context, number int) (control.Connection
 			return one, nil
 		}
 	}
-	return control.Connection{}, fmt.Errorf("connection %d: %w", number, control.ErrUnknown)
+	return control.Connection{}, fmt.Errorf("connection %d: %w: tandem connections lists them", number, control.ErrUnknown)
 }
 
 // Flows lists the flows of datagrams of the last minute.

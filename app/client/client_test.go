@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/netip"
@@ -100,7 +101,7 @@ func TestTogglesAreAtOnceAndKept(t *testing.T) {
 	if err := w.client.SetLink(w.ctx(), "wlan0", control.LinkChange{On: &off}); err != nil {
 		t.Fatal(err)
 	}
-	if st := w.client.State(); st.Links[0].State != control.LinkOff {
+	if st := w.client.State(); st.Links[0].State != control.LinkOff || st.Links[0].Reason != "switched off with tandem link" {
 		t.Errorf("wlan0 is %q right after it was switched off", st.Links[0].State)
 	}
 	if err := w.client.SetLink(w.ctx(), "wwan0", control.LinkChange{Role: &never}); err != nil {
@@ -264,7 +265,7 @@ func TestJoinThroughTheDaemon(t *testing.T) {
 	if one, err := api.Connection(w.ctx(), all[0].Number); err != nil || one.Trace == "" || one.Subflows[0].Link == "" {
 		t.Errorf("connection %+v, %v", one, err)
 	}
-	if _, err := api.Connection(w.ctx(), 99); err == nil || err.Error() != "connection 99: not found" {
+	if _, err := api.Connection(w.ctx(), 99); err == nil || err.Error() != "connection 99: not found: tandem connections lists them" {
 		t.Errorf("connection 99: %v", err)
 	}
 	if err := api.Leave(w.ctx()); err != nil {
@@ -273,7 +274,7 @@ func TestJoinThroughTheDaemon(t *testing.T) {
 	if st, err := api.State(w.ctx()); err != nil || st.Phase != control.NotJoined {
 		t.Errorf("after leaving: %+v, %v", st, err)
 	}
-	if _, err := w.state.Membership(); err != config.ErrNotJoined {
+	if _, err := w.state.Membership(); !errors.Is(err, config.ErrNotJoined) {
 		t.Errorf("membership after leaving: %v", err)
 	}
 	second, _ := New(cfg)
@@ -292,8 +293,15 @@ func TestRevoked(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.wait("revoked", func(st control.State) bool {
-		return st.Phase == control.Revoked && st.Reason == "The hub is up but does not accept this device"
+		return st.Phase == control.Revoked && st.Reason == revokedSentence
 	})
+	asking, cancel := context.WithTimeout(w.ctx(), 3*time.Second)
+	defer cancel()
+	ping := time.AfterFunc(time.Second, func() { w.client.now().bond.Ping() })
+	defer ping.Stop()
+	if err := w.client.Wait(asking, func(st control.State) bool { return st.Phase != control.Revoked }); err == nil {
+		t.Errorf("not revoked any more: %+v", w.client.State())
+	}
 	if _, err := w.client.Dial(w.ctx(), somewhere); !errors.Is(err, syscall.ENETUNREACH) {
 		t.Errorf("dialled while revoked: %v", err)
 	}

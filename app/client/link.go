@@ -25,18 +25,21 @@ type link struct {
 	endpoint netip.AddrPort // zero: none to be reached over this link is known
 	tries    int            // handshakes begun since the hub was heard
 	revival  revival
-	trouble  string // why there is no carrier; "": there is one
-	mtu      int    // of the path
-	alive    bool   // as the engine last said
+	trouble  string    // why there is no carrier; "": there is one
+	mtu      int       // of the path
+	alive    bool      // as the engine last said
+	fell     time.Time // when it was last alive no more
 	rtt      time.Duration
 	loss     float64
+	pulse    pulse
 }
 
 // A pipe is a link as the engine sees it. Its carrier may be replaced at any time.
 type pipe struct {
 	carrier    atomic.Pointer[carrier.Carrier]
 	attachment atomic.Pointer[engine.Attachment]
-	heard      atomic.Bool // anything from the hub, since the carrier was opened
+	heard      atomic.Bool   // anything from the hub, since the carrier was opened
+	came       atomic.Uint64 // packets from the hub
 	up, down   limit
 }
 
@@ -65,6 +68,7 @@ func (p *pipe) receive(pkts [][]byte) {
 	if !p.heard.Load() {
 		p.heard.Store(true)
 	}
+	p.came.Add(uint64(len(pkts)))
 	if a := p.attachment.Load(); a != nil {
 		a.Deliver(p.down.pass(pkts))
 	}
@@ -75,7 +79,7 @@ func (c *Client) wanted(l platform.Link, s config.Link) (ok bool, state, reason 
 	spent := c.usage[l.ID].Spent(s, time.Now())
 	switch {
 	case !s.On:
-		return false, control.LinkOff, ""
+		return false, control.LinkOff, "switched off with tandem link"
 	case s.Role == config.Never:
 		return false, control.LinkOff, "its role is never"
 	case !l.Usable:

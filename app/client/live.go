@@ -44,9 +44,10 @@ type live struct {
 	met       bool             // the hub has answered once
 	silence   time.Time        // since when no path is alive; zero: one is
 	pinged    time.Time
-	revoked   bool     // written under mu
-	left      bool     // the hub said that it stops, and has not been heard since
-	families  families // that the hub reaches; written under mu
+	revoked   bool      // written under mu
+	pardoned  time.Time // when the hub, which had revoked this device, said HELLO; zero: it did not, or revoked it again
+	left      bool      // the hub said that it stops, and has not been heard since
+	families  families  // that the hub reaches; written under mu
 }
 
 // addresses are those inside the tunnel.
@@ -116,7 +117,7 @@ func (v *live) refuse(target netip.AddrPort) error {
 	f, revoked := v.families, v.revoked
 	v.mu.Unlock()
 	if revoked {
-		return fmt.Errorf("%s: %w", revokedSentence, syscall.ENETUNREACH)
+		return fmt.Errorf("%s: %w", revokedShort, syscall.ENETUNREACH)
 	}
 	return f.refuse(target.Addr())
 }

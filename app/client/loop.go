@@ -18,7 +18,8 @@ import (
 // How often the loop looks around when nobody wakes it.
 const (
 	tickIdle = time.Second
-	tickBusy = 50 * time.Millisecond // while a handshake is awaited
+	tickUsed = 250 * time.Millisecond // while links are in use, which may fall quiet
+	tickBusy = 50 * time.Millisecond  // while a handshake is awaited
 )
 
 // Run is the daemon. It returns an error when it cannot begin, and nil after ctx has ended; by then
@@ -116,11 +117,12 @@ func (c *Client) first(ctx context.Context, reports chan []platform.Link, lost c
 	case <-ctx.Done():
 		return nil
 	}
+	c.warnOfMissing()
 	if c.member == nil {
-		c.log.Warn(config.ErrNotJoined.Error())
+		c.log.Warn("waiting for tandem join: " + c.cfg.State.NotJoined().Error())
 		return nil
 	}
-	if why := idleLinks(c.links); why != "" {
+	if why := c.idle(); why != "" {
 		c.log.Warn(why)
 	}
 	if c.settings.Down {
@@ -129,17 +131,40 @@ func (c *Client) first(ctx context.Context, reports chan []platform.Link, lost c
 	return c.start(time.Now())
 }
 
-// idleLinks says that no link is usable, and why; "" if one is.
-func idleLinks(links []platform.Link) string {
-	var why []string
-	for _, l := range links {
-		if l.Usable {
-			return ""
+// warnOfMissing says which links were asked for by name, and are not there: a name may be mistyped.
+func (c *Client) warnOfMissing() {
+	for _, l := range c.links {
+		if l.Index == 0 {
+			c.log.Warn("there is no link " + l.Name + ": there are " + c.there())
 		}
-		why = append(why, l.Name+": "+strings.TrimSuffix(l.Reason, "."))
 	}
-	if len(why) == 0 {
+}
+
+// idleNamed is of how many links that are not usable a sentence says why.
+const idleNamed = 2
+
+// idle says that no link is used, and why; "" if one is.
+func (c *Client) idle() string {
+	var why []string
+	off := 0
+	for _, l := range c.links {
+		ok, state, reason := c.wanted(l, c.settings.Link(l.ID))
+		switch {
+		case ok:
+			return ""
+		case state == control.LinkOff:
+			off++
+		case l.Kind != platform.Other || len(c.links) == 1:
+			why = append(why, l.Name+": "+strings.TrimSuffix(reason, "."))
+		}
+	}
+	switch {
+	case len(c.links) == 0:
 		return "there is no link: connect one, tandem takes it when it appears"
+	case off > 0:
+		return "every link that could be used is switched off: tandem link NAME on uses one again"
+	case len(why) == 0 || len(why) > idleNamed:
+		return "no link is usable, tandem links says why: connect one, tandem takes it when it appears"
 	}
 	return "no link is usable (" + strings.Join(why, "; ") + "): connect one, tandem takes it when it appears"
 }
@@ -183,8 +208,11 @@ func (c *Client) turn(now time.Time, nap *napWatch) time.Duration {
 			v.heard(n, now)
 		}
 		v.reconcile(c.links, now)
-		if v.advance(now) {
+		switch awaited := v.advance(now); {
+		case awaited:
 			again = tickBusy
+		case v.inUse():
+			again = tickUsed
 		}
 		v.route(now)
 	}

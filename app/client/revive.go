@@ -13,9 +13,14 @@ const (
 	silenceMax       = 2 * time.Second // of every path at once, before all shake hands anew
 	retryOften       = time.Second     // for the first
 	retryOftenTime   = 10 * time.Second
+	youngTime        = 5 * time.Second // as WireGuard lets one go by before it tries again itself
 	retrySeldom      = 5 * time.Second
 	awaitedTime      = 700 * time.Millisecond // that the loop looks often for a handshake's end
 	triesPerEndpoint = 2
+
+	// reviveTime is how long the hub is asked often over a link that has fallen silent beside others that
+	// have not; the engine asks more and more seldom.
+	reviveTime = 30 * time.Second
 )
 
 // A revival tells when to begin the next handshake, until there is an answer.
@@ -26,6 +31,9 @@ func (r *revival) begin(now time.Time) { *r = revival{now, now, now.Add(retryOft
 
 // end says that there was an answer.
 func (r *revival) end() { *r = revival{} }
+
+// young reports whether a row of handshakes has just begun: one that is lost is repeated even while other links work.
+func (r *revival) young(now time.Time) bool { return !r.since.IsZero() && now.Sub(r.since) < youngTime }
 
 // due reports whether to begin a handshake at now, which then counts as begun.
 func (r *revival) due(now time.Time) bool {
@@ -57,19 +65,21 @@ func (v *live) advance(now time.Time) (awaited bool) {
 	case v.silence.IsZero():
 		v.silence = now
 	}
-	period := pingPeriod
-	if !alive && !v.revoked {
-		period = retryOften
-	}
+	period, quiet := pingPeriod, false
 	for _, l := range v.carried {
 		if v.advanceLink(l, now, alive) {
 			awaited = true
 		}
+		if !v.revoked && (!alive || !l.alive && now.Sub(l.fell) < reviveTime) {
+			period = retryOften
+		}
+		quiet = l.pulse.ends(l.pipe.came.Load(), now) || quiet
 	}
-	if now.Sub(v.pinged) >= period {
+	if quiet || now.Sub(v.pinged) >= period {
 		v.pinged = now
 		v.bond.Ping()
 	}
+	v.pardon(now)
 	if !alive && now.Sub(v.silence) > silenceMax {
 		v.askLookup()
 	}
@@ -92,7 +102,7 @@ func (v *live) advanceLink(l *link, now time.Time, othersAlive bool) (awaited bo
 		return false
 	case v.revoked:
 		return false
-	case attached && l.pipe.answered() && (othersAlive || now.Sub(v.silence) < silenceMax):
+	case attached && l.pipe.answered() && !l.revival.young(now) && (othersAlive || now.Sub(v.silence) < silenceMax):
 		return !othersAlive
 	}
 	if l.revival.due(now) {
@@ -140,6 +150,7 @@ func (v *live) look() {
 			was := l.alive
 			l.alive = l.pipe.answered() && !p.Suspect && !v.left
 			if was && !l.alive {
+				l.fell = time.Now()
 				v.pinged = time.Time{} // are the others, which may be idle, silent too?
 			}
 		}
@@ -148,27 +159,47 @@ func (v *live) look() {
 
 // heard acts on what the engine said.
 func (v *live) heard(e engine.Event, now time.Time) {
-	switch e.Kind {
-	case engine.HelloHeard:
-		v.judged(false, families{e.Families&engine.IPv4 != 0, e.Families&engine.IPv6 != 0})
-		v.left = false
-		if e.Changed {
-			v.log.Info("the hub has started anew")
-			for _, l := range v.carried {
-				if l.slot != int(e.Path) {
-					l.revival.begin(now)
-					v.renew(l)
-				}
+	switch {
+	case e.Kind == engine.HelloHeard:
+		v.greeted(e, now)
+	case e.Kind == engine.ByeHeard && e.Bye == engine.ByeRevoked:
+		v.pardoned = time.Time{}
+		if !v.revoked {
+			v.log.Error(revokedSentence)
+			v.judged(true, v.families)
+		}
+	case e.Kind == engine.ByeHeard:
+		v.left = true
+		v.log.Info("the hub stops")
+	}
+}
+
+// greeted: a hub says HELLO before it says that it does not accept a device, each time that it is asked.
+func (v *live) greeted(e engine.Event, now time.Time) {
+	v.judged(v.revoked, families{e.Families&engine.IPv4 != 0, e.Families&engine.IPv6 != 0})
+	v.left = false
+	if v.revoked {
+		v.pardoned = now
+		return
+	}
+	if e.Changed {
+		v.log.Info("the hub has started anew")
+		for _, l := range v.carried {
+			if l.slot != int(e.Path) {
+				l.revival.begin(now)
+				v.renew(l)
 			}
 		}
-	case engine.ByeHeard:
-		if e.Bye == engine.ByeRevoked {
-			v.judged(true, v.families)
-			v.log.Error(revokedSentence)
-		} else {
-			v.left = true
-			v.log.Info("the hub stops")
-		}
+	}
+}
+
+// pardonTime is how long after its HELLO a hub may take to say that it does not accept this device.
+const pardonTime = 2 * time.Second
+
+// pardon ends a revocation that the hub has not repeated after a HELLO.
+func (v *live) pardon(now time.Time) {
+	if v.revoked && !v.pardoned.IsZero() && now.Sub(v.pardoned) > pardonTime {
+		v.judged(false, v.families)
 	}
 }
 
@@ -179,7 +210,10 @@ func (v *live) judged(revoked bool, f families) {
 	v.revoked, v.families = revoked, f
 }
 
-const revokedSentence = "The hub is up but does not accept this device"
+const (
+	revokedShort    = "the hub does not accept this device any more"
+	revokedSentence = "The hub is up but does not accept this device any more: ask for a new code, then tandem leave and tandem join"
+)
 
 // linkState is what people see of a link that is wanted.
 func (v *live) linkState(id string) (state, reason string) {
@@ -192,7 +226,7 @@ func (v *live) linkState(id string) (state, reason string) {
 	case l.trouble != "":
 		return control.LinkConnecting, l.trouble
 	case v.revoked:
-		return control.LinkConnecting, revokedSentence
+		return control.LinkConnecting, revokedShort
 	case l.alive:
 		return control.LinkConnected, ""
 	case l.pipe.attachment.Load() == nil:

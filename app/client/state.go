@@ -130,6 +130,9 @@ func (c *Client) showLinks() []control.Link {
 			state, reason = control.LinkOff, ""
 		}
 		l.State, l.Reason = state, reason
+		if state != control.LinkConnected {
+			l.RxRate, l.TxRate = 0, 0 // of a moment ago, or of asking for a sign of life
+		}
 		links = append(links, l)
 	}
 	return links
@@ -171,7 +174,7 @@ func (c *Client) reason(s control.State) string {
 	case control.Revoked:
 		return revokedSentence
 	case control.NoLink:
-		return idleLinks(c.links)
+		return c.idle()
 	case control.Connected:
 		if c.live.unrouted != "" {
 			return "traffic does not go through the hub as it should, which is tried again: " + c.live.unrouted

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"reflect"
@@ -250,13 +251,61 @@ func TestPhases(t *testing.T) {
 }
 
 func TestIdleLinks(t *testing.T) {
-	if why := idleLinks([]platform.Link{{Usable: true}, {Name: "a"}}); why != "" {
-		t.Errorf("with one that is usable: %q", why)
+	off := config.NewSettings()
+	off.Links["a"] = config.Link{On: false, ResetDay: 1}
+	down := platform.Link{Name: "eth0", Kind: "ethernet", ID: "b", Reason: "It has no address."}
+	fit := platform.Link{Name: "wlan0", Kind: "wifi", ID: "a", Usable: true}
+	bridge := platform.Link{Name: "docker0", Kind: platform.Other, ID: "c", Reason: "It is a bridge."}
+	for _, c := range []struct {
+		what     string
+		links    []platform.Link
+		settings config.Settings
+		want     string
+	}{
+		{"one is usable", []platform.Link{fit, down}, config.NewSettings(), ""},
+		{"none", nil, config.NewSettings(), "there is no link"},
+		{"one without an address", []platform.Link{down, bridge}, config.NewSettings(), "(eth0: It has no address)"},
+		{"the only one switched off", []platform.Link{fit, down, bridge}, off, "switched off: tandem link NAME on"},
+		{"many", []platform.Link{down, down, down}, config.NewSettings(), "tandem links says why"},
+	} {
+		client := &Client{settings: c.settings, links: c.links}
+		if why := client.idle(); !strings.Contains(why, c.want) || c.want == "" && why != "" || strings.Contains(why, "docker0") {
+			t.Errorf("%s: %q", c.what, why)
+		}
 	}
-	if why := idleLinks(nil); !strings.HasPrefix(why, "there is no link") {
-		t.Errorf("none: %q", why)
+}
+
+func TestPulse(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	var p pulse
+	var asked []int
+	for i, came := range []uint64{0, 1, 1, 1, 1, 9, 20, 20, 20, 20, 20, 21, 21, 21, 21} { // every 250 ms
+		if p.ends(came, now.Add(time.Duration(i)*250*time.Millisecond)) {
+			asked = append(asked, i)
+		}
 	}
-	if why := idleLinks([]platform.Link{{Name: "eth0", Reason: "It has no address."}}); !strings.Contains(why, "(eth0: It has no address)") {
-		t.Errorf("unusable: %q", why)
+	if want := []int{8}; !reflect.DeepEqual(asked, want) {
+		t.Errorf("asked at %v, want %v: once, after its use", asked, want)
+	}
+}
+
+// TestPardon: a hub that does not accept a device says HELLO each time before it says so.
+func TestPardon(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	v := &live{Client: &Client{log: slog.New(slog.DiscardHandler)}}
+	hello, bye := engine.Event{Kind: engine.HelloHeard}, engine.Event{Kind: engine.ByeHeard, Bye: engine.ByeRevoked}
+	v.heard(bye, now)
+	for range 10 {
+		now = now.Add(time.Second)
+		v.heard(hello, now)
+		v.pardon(now)
+		if !v.revoked {
+			t.Fatal("not revoked between HELLO and BYE")
+		}
+		v.heard(bye, now.Add(200*time.Millisecond))
+	}
+	v.heard(hello, now)
+	if v.pardon(now.Add(3 * time.Second)); v.revoked {
+		t.Error("revoked though no BYE has followed HELLO")
 	}
 }

@@ -28,7 +28,7 @@ func membership() Membership {
 
 func TestNothingIsMadeByReading(t *testing.T) {
 	f := folder(t)
-	if _, err := f.Membership(); err != ErrNotJoined {
+	if _, err := f.Membership(); !errors.Is(err, ErrNotJoined) || !strings.Contains(err.Error(), string(f)) {
 		t.Errorf("membership: %v, want ErrNotJoined", err)
 	}
 	s, err := f.Settings()
@@ -231,7 +231,7 @@ func TestRoutes(t *testing.T) {
 }
 
 func TestAmounts(t *testing.T) {
-	for text, want := range map[string]Rate{"10Mbit": 10e6, "10M": 10e6, "1.5Gbit": 15e8, "800k": 8e5, "800K": 8e5, "7": 7, "0": 0, "none": 0, "2 Mbit/s": 2e6} {
+	for text, want := range map[string]Rate{"10Mbit": 10e6, "10M": 10e6, "1.5Gbit": 15e8, "800k": 8e5, "800K": 8e5, "7bit": 7, "0": 0, "none": 0, "2 Mbit/s": 2e6} {
 		got, err := ParseRate(text)
 		if err != nil || got != want {
 			t.Errorf("%q: %d, %v, want %d", text, got, err, want)
@@ -244,7 +244,10 @@ func TestAmounts(t *testing.T) {
 	if got, err := ParseSize("20GB"); err != nil || got != 20e9 {
 		t.Errorf("20GB: %d, %v", got, err)
 	}
-	for _, bad := range []string{"", "fast", "-1M", "1MM", "NaN", "1e30", "10Mbyte"} {
+	if _, err := ParseSize("20"); err == nil || err.Error() != "20 what? say 20MB or 20GB" {
+		t.Errorf("20: %v", err)
+	}
+	for _, bad := range []string{"", "7", "fast", "-1M", "1MM", "NaN", "1e30", "10Mbyte"} {
 		if got, err := ParseRate(bad); err == nil {
 			t.Errorf("%q: %d, want an error", bad, got)
 		}

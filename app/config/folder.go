@@ -23,8 +23,13 @@ const (
 	lockFile       = "lock"
 )
 
-// ErrNotJoined is returned where a membership is needed and there is none.
-var ErrNotJoined = errors.New("this device belongs to no hub: make a code with tandem-hub invite there, and give it to tandem join here")
+// ErrNotJoined is wrapped by the error where a membership is needed and there is none.
+var ErrNotJoined = errors.New("this device belongs to no hub")
+
+// NotJoined returns ErrNotJoined with where a membership was looked for, and how to get one.
+func (f Folder) NotJoined() error {
+	return fmt.Errorf("%w (nothing says so in %s): make a code with tandem-hub invite on a hub, and give it to tandem join here", ErrNotJoined, f)
+}
 
 // Folder is where state is kept: a folder that only its owner may enter (0700), with files that only
 // its owner may read (0600). Nothing is made before something is saved,
@@ -56,11 +61,19 @@ func (f Folder) Check() error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return err
+		return fmt.Errorf("the folder for keys and settings cannot be used: %w: name another with --state", err)
 	case !info.IsDir():
 		return fmt.Errorf("%s is not a folder", f)
 	}
 	return tooWide(string(f), info.Mode(), 0o700)
+}
+
+// make makes the folder, unless it is there.
+func (f Folder) make() error {
+	if err := os.MkdirAll(string(f), 0o700); err != nil {
+		return fmt.Errorf("the folder for keys and settings cannot be made: %w: name another with --state", err)
+	}
+	return nil
 }
 
 // tooWide returns an error when mode lets others do what allowed does not. Windows has no such modes.
@@ -76,7 +89,7 @@ func (f Folder) Lock() (io.Closer, error) {
 	if err := f.Check(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(string(f), 0o700); err != nil {
+	if err := f.make(); err != nil {
 		return nil, err
 	}
 	lock, err := platform.Lock(filepath.Join(string(f), lockFile))
@@ -116,7 +129,7 @@ func (f Folder) replace(name string, value, scratch any) error {
 	if err := f.load(name, scratch); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("not written over: %w", err)
 	}
-	if err := os.MkdirAll(string(f), 0o700); err != nil {
+	if err := f.make(); err != nil {
 		return err
 	}
 	text, err := encode(value)

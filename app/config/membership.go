@@ -74,11 +74,11 @@ func (m *Membership) Take(link string, busy func(slot int) bool, now time.Time) 
 	return slot, true
 }
 
-// Membership reads which hub this device belongs to; ErrNotJoined when there is none.
+// Membership reads which hub this device belongs to; an ErrNotJoined when there is none.
 func (f Folder) Membership() (m Membership, err error) {
 	err = f.load(membershipFile, &m)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = ErrNotJoined
+		err = f.NotJoined()
 	}
 	return m, err
 }

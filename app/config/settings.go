@@ -104,10 +104,13 @@ func (f Folder) SaveSettings(s Settings) error {
 // Scheduler is the name of one of the engine's.
 type Scheduler string
 
+// Schedulers names them all, the default first.
+const Schedulers = "earliest, minrtt, ecf, blest, roundrobin, redundant or backup"
+
 // Validate says when there is no such scheduler.
 func (s *Scheduler) Validate() error {
 	if _, ok := schedule.New(string(*s)); !ok {
-		return fmt.Errorf("%q is not a scheduler: earliest, minrtt, ecf, blest, roundrobin, redundant or backup", *s)
+		return fmt.Errorf("%q is not a scheduler: %s", *s, Schedulers)
 	}
 	return nil
 }
@@ -154,22 +157,34 @@ type Rate int64
 // Size is in octets, written as 20GB.
 type Size int64
 
-// ParseRate reads a rate: a number, one of k, M, G or nothing, and "bit" or nothing; 0 or "none" is no limit.
+// ParseRate reads a rate: a number, and one of k, M, G or "bit" or both; 0 or "none" is no limit.
 func ParseRate(text string) (Rate, error) {
 	n, ok := parseAmount(text, "bit/s", "bit", "bps")
-	if !ok {
+	switch {
+	case !ok:
 		return 0, fmt.Errorf("%q is not a rate such as 10Mbit", text)
+	case bare(text) && n != 0:
+		return 0, fmt.Errorf("%s what? say %sMbit or %skbit", text, text, text)
 	}
 	return Rate(n), nil
 }
 
-// ParseSize reads a size: a number, one of k, M, G, T or nothing, and "B" or nothing; 0 or "none" is no cap.
+// ParseSize reads a size: a number, and one of k, M, G, T or "B" or both; 0 or "none" is no cap.
 func ParseSize(text string) (Size, error) {
 	n, ok := parseAmount(text, "B")
-	if !ok {
+	switch {
+	case !ok:
 		return 0, fmt.Errorf("%q is not a size such as 20GB", text)
+	case bare(text) && n != 0:
+		return 0, fmt.Errorf("%s what? say %sMB or %sGB", text, text, text)
 	}
 	return Size(n), nil
+}
+
+// bare reports whether a number has no unit.
+func bare(text string) bool {
+	_, err := strconv.ParseFloat(text, 64)
+	return err == nil
 }
 
 // UnmarshalText reads what ParseRate reads.

@@ -60,7 +60,7 @@ func Listen(path string) (net.Listener, error) {
 		mode = 0o755
 	}
 	if err := os.MkdirAll(filepath.Dir(path), mode); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the folder of the control socket cannot be made: %w: name another with --state or --socket", err)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

@@ -88,3 +88,26 @@ func TestBar(t *testing.T) {
 		}
 	}
 }
+
+// TestLowFigures: people are told why figures are low, once.
+func TestLowFigures(t *testing.T) {
+	at := func(mbps float64) measurement {
+		return measurement{octets: int64(mbps * 1e6 / 8), took: time.Second, carried: [2]int64{int64(mbps * 1e6 / 8)}}
+	}
+	full := result{single: [2]measurement{at(47), at(28)}, bonded: at(75), failover: at(50)}
+	slow, short := full, full
+	slow.single[1] = at(20)
+	short.short = true
+	for _, c := range []struct {
+		result result
+		want   string
+	}{{full, ""}, {slow, "too busy"}, {short, "were short"}} {
+		var out bytes.Buffer
+		if err := newDisplay(&out, false).result(c.result); err != nil {
+			t.Fatal(err)
+		}
+		if low := strings.Contains(out.String(), "figures are low"); low != (c.want != "") || !strings.Contains(out.String(), c.want) {
+			t.Errorf("want %q:\n%s", c.want, out.String())
+		}
+	}
+}

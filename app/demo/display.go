@@ -18,6 +18,17 @@ type result struct {
 	single           [2]measurement
 	bonded, failover measurement
 	forwarded        [2]int64
+	short            bool // too short for connections to come to speed
+}
+
+// busy reports whether a link alone carried less than it can, which nothing but this machine keeps it from.
+func (r result) busy() bool {
+	for i, l := range links {
+		if r.single[i].mbps() < 0.8*float64(l.conditions.Rate)/1e6 {
+			return true
+		}
+	}
+	return false
 }
 
 func sumRate() (mbps float64) {
@@ -138,6 +149,11 @@ func (d *display) result(r result) error {
 	}
 	if !r.verified() {
 		return fmt.Errorf("what was read does not agree with what the links carried")
+	}
+	if r.short {
+		d.say("\nThe measurements were short: figures are low.\n")
+	} else if r.busy() {
+		d.say("\nThis machine was too busy to carry what the links could: figures are low.\n")
 	}
 	d.say("\nEvery octet was compared with what was sent, every figure with what the links carried.\n")
 	return nil

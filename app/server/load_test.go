@@ -27,7 +27,7 @@ func (d moodyDialer) Dial(ctx context.Context, target netip.AddrPort) (relay.Str
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	return loopDialer{d.at}.Dial(ctx, target)
+	return loopDialer(d).Dial(ctx, target)
 }
 
 // busy has a device do all that may hold up who ends it: write to who does not read, dial who does not

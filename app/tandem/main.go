@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -44,9 +46,11 @@ type options struct {
 
 func run(ctx context.Context, args []string, out, diagnosis io.Writer) int {
 	var o options
+	cobra.EnableCommandSorting = false // they stand in the order in which they are first needed
 	root := &cobra.Command{
 		Use:           "tandem",
 		Short:         "All links of this device at once",
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -58,15 +62,17 @@ func run(ctx context.Context, args []string, out, diagnosis io.Writer) int {
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{short(err)} })
+	root.Flags().Bool("version", false, "say which version this is")
+	root.SetVersionTemplate("tandem {{.Version}}\n")
 	root.SetOut(out)
 	root.SetErr(diagnosis)
 	f := root.PersistentFlags()
 	f.StringVar(&o.state, "state", string(config.DefaultFolder()), "`DIR` of keys and settings")
 	f.StringVar(&o.socket, "socket", "", "`PATH` of the daemon's socket")
 	root.AddCommand(
-		demoCommand(), joinCommand(&o), leaveCommand(&o), runCommand(&o), upCommand(&o), downCommand(&o), statusCommand(&o),
-		linksCommand(&o), linkCommand(&o), connectionsCommand(&o), flowsCommand(&o), checkCommand(&o),
+		demoCommand(), checkCommand(&o), joinCommand(&o), runCommand(&o), statusCommand(&o), linksCommand(&o), linkCommand(&o),
+		connectionsCommand(&o), flowsCommand(&o), downCommand(&o), upCommand(&o), leaveCommand(&o),
 	)
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
@@ -75,7 +81,7 @@ func run(ctx context.Context, args []string, out, diagnosis io.Writer) int {
 	case err == nil:
 		return 0
 	case errors.As(err, &m):
-		fmt.Fprintf(diagnosis, "tandem: %v\n\n%s", err, command.UsageString())
+		fmt.Fprintf(diagnosis, "tandem: %v\nSee %s --help.\n", err, command.CommandPath())
 		return misused
 	case !errors.Is(err, errSaid):
 		fmt.Fprintf(diagnosis, "tandem: %v\n", err)
@@ -83,11 +89,32 @@ func run(ctx context.Context, args []string, out, diagnosis io.Writer) int {
 	return failed
 }
 
+// short leaves out what a parser of numbers says of itself.
+func short(err error) error {
+	said, _, _ := strings.Cut(err.Error(), ": strconv.")
+	return errors.New(strings.TrimSuffix(said, " flag"))
+}
+
+// version is what this was built from.
+func version() string {
+	build, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "of an unknown version"
+	}
+	said := build.Main.Version
+	for _, s := range build.Settings {
+		if s.Key == "vcs.revision" && !strings.Contains(said, s.Value[:min(len(s.Value), 12)]) {
+			said += " " + s.Value
+		}
+	}
+	return said + ", " + build.GoVersion
+}
+
 // arguments wants least to most of them.
 func arguments(least, most int, what string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) < least || len(args) > most {
-			return misuse{fmt.Errorf("%s, not %d arguments", what, len(args))}
+			return misuse{errors.New(what)}
 		}
 		return nil
 	}
@@ -106,7 +133,10 @@ func (o *options) listenAt() string {
 }
 
 // daemon returns a client of the daemon: the one of this state, else the system's.
-func (o *options) daemon() *control.Client {
+func (o *options) daemon() *control.Client { return control.NewClient(o.listens()) }
+
+// listens is where that daemon listens.
+func (o *options) listens() string {
 	at := o.listenAt()
 	if o.socket == "" {
 		if _, err := os.Stat(at); err != nil {
@@ -115,7 +145,7 @@ func (o *options) daemon() *control.Client {
 			}
 		}
 	}
-	return control.NewClient(at)
+	return at
 }
 
 func exists(path string) bool {

@@ -60,17 +60,22 @@ func TestMisuse(t *testing.T) {
 		{"link", "a link's name"},
 		{"link wlan0", "what is to change?"},
 		{"link wlan0 first", `"first" is none of on, off`},
-		{"link wlan0 --limit-up fast", `"fast" is not a rate`},
+		{"link wlan0 --limit-up fast", `--limit-up: "fast" is not a rate`},
 		{"link wlan0 --cap much", `"much" is not a size`},
-		{"link wlan0 --reset-day x", "invalid argument"},
-		{"connections first", "is not the number of a connection"},
-		{"link wlan0 --reset-day 31", "reset_day: 31"},
+		{"link wlan0 --cap 20", "--cap: 20 what? say 20MB or 20GB"},
+		{"link wlan0 --limit-down 20", "20 what? say 20Mbit"},
+		{"link wlan0 --reset-day x", `tandem: invalid argument "x" for "--reset-day"` + "\nSee tandem link --help.\n"},
+		{"connections first", `"first" is not the number of a connection: tandem connections lists them`},
+		{"link wlan0 --reset-day 31", "--reset-day: 31 is not a day"},
 		{"link wlan0 --price NaN", "not negative"},
 		{"run --socks 127.0.0.1:99999", "--socks wants ADDR:PORT"},
 		{"run --links wlan0,,wwan0 --socks 127.0.0.1:0", "--links wants names"},
-		{"demo --seconds -1", "is not negative"},
-		{"demo --seconds NaN", "is not negative"},
-		{"demo --seconds Inf", "is not negative"},
+		{"demo --seconds -1", "--seconds is more than 0"},
+		{"demo --seconds 0", "--seconds is more than 0"},
+		{"demo --seconds NaN", "--seconds is more than 0"},
+		{"demo --seconds Inf", "--seconds is more than 0"},
+		{"demo --seconds abc", `invalid argument "abc" for "--seconds"` + "\nSee tandem demo --help.\n"},
+		{"check --socks 1080", "--socks wants ADDR:PORT"},
 	} {
 		m.types(2, c.want, strings.Fields(c.line)...)
 	}
@@ -89,7 +94,12 @@ func TestFailures(t *testing.T) {
 	stale := invite.Code{Hub: carrier.NewKey().Public(), Key: carrier.NewKey(), Endpoints: []string{"192.0.2.1:8684"}, Expires: time.Now().Add(-time.Hour)}
 	m.types(1, "has expired", "join", stale.String())
 	m.types(1, "a proxy at 0.0.0.0:0, which is not loopback, needs a password", "run", "--socks", "0.0.0.0:0")
-	m.types(1, "belongs to no hub", "check")
+	m.types(1, "belongs to no hub (nothing says so in "+m.state+")", "check")
+	if said := m.types(1, "Programs that use the proxy at 127.0.0.1:0", "check", "--socks", "127.0.0.1:0"); strings.Contains(said, "/dev/net/tun") {
+		t.Errorf("a proxy needs no TUN: %q", said)
+	}
+	m.types(1, "needs a password", "check", "--socks", "0.0.0.0:0")
+	m.types(1, "name another with --state", "--state", "/proc/none/state", "run", "--socks", "127.0.0.1:0")
 	if exists(m.state) && len(list(m.state)) > 0 {
 		t.Errorf("failures left %q", list(m.state))
 	}
@@ -153,9 +163,14 @@ func TestVerbs(t *testing.T) {
 	}
 	m.types(0, "not joined, 0 connections", "status")
 	m.types(0, "It is a bridge of containers.", "links")
-	m.types(0, "", "link", "wlan0", "backup", "--limit-up", "5Mbit", "--cap", "20GB", "--reset-day", "3", "--price", "1.5")
-	m.types(0, "", "link", "wlan0", "off")
-	m.types(1, `link "eth9": not found`, "link", "eth9", "off")
+	m.types(0, "wlan0 is now backup, limit-up 5Mbit, cap 20GB, reset-day 3, price 1.5\n", "link", "wlan0", "backup", "--limit-up", "5Mbit", "--cap", "20GB", "--reset-day", "3", "--price", "1.5")
+	m.types(0, "wlan0 is now off\n", "link", "wlan0", "off")
+	m.types(0, "wlan0: limit-up none\n", "link", "wlan0", "--limit-up", "none")
+	m.types(0, "", "link", "wlan0", "--limit-up", "5Mbit")
+	m.types(1, `link "eth9": not found: there are wlan0`, "link", "eth9", "off")
+	m.types(1, "not found", "link", "lo", "off")
+	m.types(1, "-       link docker0", "check")
+	m.types(1, "One is running", "check")
 	var links []control.Link
 	if err := json.Unmarshal([]byte(m.types(0, "", "links", "--json")), &links); err != nil {
 		t.Fatal(err)
@@ -164,10 +179,10 @@ func TestVerbs(t *testing.T) {
 		t.Errorf("link %+v", l)
 	}
 	m.types(0, "TARGET", "connections")
-	m.types(1, "connection 7: not found", "connections", "7")
+	m.types(1, "connection 7: not found: tandem connections lists them", "connections", "7")
 	m.types(0, "PROTOCOL", "flows")
 	m.types(1, "belongs to no hub", "up")
-	m.types(0, "", "down")
+	m.types(0, "Programs use the Internet directly now.\n", "down")
 	m.types(1, "belongs to no hub", "leave")
 	m.types(1, "another tandem daemon is running", "run", "--socks", "127.0.0.1:0")
 }
@@ -189,6 +204,37 @@ func TestHelpNamesWhatWorks(t *testing.T) {
 	}
 }
 
+// TestHelp says what people look for.
+func TestHelp(t *testing.T) {
+	m := newTerminal(t)
+	for line, want := range map[string]string{
+		"--help":      "Stop using the hub; programs use the Internet directly",
+		"link --help": "backup      it is used when none",
+		"run --help":  "earliest, minrtt",
+		"demo --help": "(default 6)",
+		"--version":   "tandem ",
+	} {
+		said := m.types(0, want, strings.Fields(line)...)
+		if strings.HasPrefix(line, "demo") && strings.Contains(said, "--state") {
+			t.Errorf("a demo keeps no state: %q", said)
+		}
+	}
+	if said := m.types(0, "", "--help"); strings.Index(said, "  join") > strings.Index(said, "  connections") {
+		t.Errorf("not in the order of use: %q", said)
+	}
+}
+
+// TestAfterJoining: who is not root learns that it has joined for itself alone.
+func TestAfterJoining(t *testing.T) {
+	o := options{state: "/home/me/state"}
+	if said := o.afterJoining(1000); !strings.Contains(said, "/home/me/state") || !strings.Contains(said, "sudo") {
+		t.Errorf("a user is told %q", said)
+	}
+	if said := o.afterJoining(0); strings.Contains(said, "sudo") {
+		t.Errorf("root is told %q", said)
+	}
+}
+
 func TestSocksAddress(t *testing.T) {
 	for text, want := range map[string]client.Socks{
 		"127.0.0.1:1080":     {Listen: "127.0.0.1:1080"},
@@ -198,5 +244,17 @@ func TestSocksAddress(t *testing.T) {
 		if got, err := parseSocks(text); err != nil || got != want {
 			t.Errorf("%s: %+v, %v, want %+v", text, got, err, want)
 		}
+	}
+}
+
+// TestLinkTable: nothing is known of the loss of a link that is not connected.
+func TestLinkTable(t *testing.T) {
+	var out bytes.Buffer
+	if err := writeLinks(&out, []control.Link{{Name: "wlan0", State: control.LinkConnected}, {Name: "wwan0", State: control.LinkSilent}}); err != nil {
+		t.Fatal(err)
+	}
+	rows := strings.Split(out.String(), "\n")
+	if !strings.Contains(rows[1], "0.0 %") || strings.Contains(rows[2], "%") {
+		t.Errorf("%s", out.String())
 	}
 }

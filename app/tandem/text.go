@@ -35,11 +35,19 @@ func writeLinks(out io.Writer, links []control.Link) error {
 	return table(out, func(w io.Writer) {
 		fmt.Fprintln(w, "LINK\tKIND\tROLE\tSTATE\tRTT\tLOSS\tDOWN\tUP\tRECEIVED\tSENT\t")
 		for _, l := range links {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%.1f %%\t%s\t%s\t%s\t%s\t%s\n", l.Name, l.Kind, l.Role, l.State,
-				roundTrip(l.RTT), 100*l.Loss, scaled(l.RxRate, "bit/s"), scaled(l.TxRate, "bit/s"),
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Name, l.Kind, l.Role, l.State,
+				roundTrip(l.RTT), loss(l), scaled(l.RxRate, "bit/s"), scaled(l.TxRate, "bit/s"),
 				scaled(float64(l.Rx), "B"), scaled(float64(l.Tx), "B"), l.Reason)
 		}
 	})
+}
+
+// loss is known of links that are connected.
+func loss(l control.Link) string {
+	if l.State != control.LinkConnected {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f %%", 100*l.Loss)
 }
 
 func roundTrip(ms float64) string {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,18 +20,30 @@ import (
 
 func upCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "up", Short: "Have the daemon capture and connect, now and after a restart", Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return o.daemon().Up(c.Context()) },
+		Use: "up", Short: "Use the hub again, after down", Args: noArguments,
+		Long: "Have the daemon connect to the hub and carry the traffic of programs, now and after a restart.",
+		RunE: func(c *cobra.Command, _ []string) error {
+			err := o.daemon().Up(c.Context())
+			if err == nil {
+				c.Println("Programs use the hub as soon as it answers; tandem status says when.")
+			}
+			return err
+		},
 	}
 }
 
 func downCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "down", Short: "Have the daemon undo all that, until up; or undo what one that was killed left", Args: noArguments,
+		Use: "down", Short: "Stop using the hub; programs use the Internet directly", Args: noArguments,
+		Long: "Stop using the hub, until up: programs use the Internet directly. The daemon goes on running.\n" +
+			"Where a daemon was killed, what it left in the system is undone.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			err := o.daemon().Down(c.Context())
 			if errors.Is(err, control.ErrNoDaemon) {
-				return o.tidy(err)
+				err = o.tidy(err)
+			}
+			if err == nil {
+				c.Println("Programs use the Internet directly now.")
 			}
 			return err
 		},
@@ -50,9 +63,9 @@ func (o *options) tidy(otherwise error) error {
 }
 
 func statusCommand(o *options) *cobra.Command {
-	c := &cobra.Command{Use: "status", Short: "Say how things are", Args: noArguments}
-	asJSON := c.Flags().Bool("json", false, "as JSON, one line")
-	watch := c.Flags().Bool("watch", false, "again whenever it changes")
+	c := &cobra.Command{Use: "status", Short: "Say whether the hub is connected, over which links and how fast", Args: noArguments}
+	asJSON := c.Flags().Bool("json", false, "as one line of JSON")
+	watch := c.Flags().Bool("watch", false, "say it again whenever it changes, until interrupted")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		show := func(s control.State) error {
 			if *asJSON {
@@ -84,8 +97,8 @@ func statusCommand(o *options) *cobra.Command {
 }
 
 func linksCommand(o *options) *cobra.Command {
-	c := &cobra.Command{Use: "links", Short: "List the links, and why one is not used", Args: noArguments}
-	asJSON := c.Flags().Bool("json", false, "as JSON, one line")
+	c := &cobra.Command{Use: "links", Short: "List this machine's links: how each is used, or why it is not", Args: noArguments}
+	asJSON := c.Flags().Bool("json", false, "as one line of JSON")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		s, err := o.daemon().State(c.Context())
 		if err != nil {
@@ -102,14 +115,15 @@ func linksCommand(o *options) *cobra.Command {
 func linkCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use: "link NAME [on|off|primary|secondary|backup|never]", Short: "Say how a link is to be used, now and after a restart",
-		Args: arguments(1, 2, "a link's name, and at most one word, are wanted"),
+		Long: linkHelp, Args: arguments(1, 2, "a link's name, and at most one word, are wanted"),
 	}
 	f := c.Flags()
-	f.String("limit-up", "", "at most this `rate` away, such as 5Mbit, or none")
-	f.String("limit-down", "", "at most this `rate` here, such as 20Mbit, or none")
-	f.String("cap", "", "`size` that may be used in a month, such as 20GB, or none")
-	f.Int("reset-day", 1, "`day` of the month on which the cap begins anew, 1 to 28")
-	f.Float64("price", 0, "`price` of a gigabyte")
+	f.SortFlags = false
+	f.String("limit-up", "", "send at most at this `RATE`, such as 5Mbit, or none")
+	f.String("limit-down", "", "receive at most at this `RATE`, such as 20Mbit, or none")
+	f.String("cap", "", "use at most this `SIZE` in a month, such as 20GB, or none")
+	f.Int("reset-day", 1, "`DAY` of the month on which the cap begins anew, 1 to 28")
+	f.Float64("price", 0, "`PRICE` of a gigabyte, in any currency")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		change, err := linkChange(c, args[1:])
 		if err != nil {
@@ -118,9 +132,35 @@ func linkCommand(o *options) *cobra.Command {
 		if change == (control.LinkChange{}) {
 			return misuse{errors.New("what is to change?")}
 		}
-		return o.daemon().SetLink(c.Context(), args[0], change)
+		if err := o.daemon().SetLink(c.Context(), args[0], change); err != nil {
+			return err
+		}
+		c.Println(changed(c, args))
+		return nil
 	}
 	return c
+}
+
+const linkHelp = `Say how a link is to be used, now and after a restart.
+
+  on, off     whether it is used at all
+  primary     it is used first, which is how links begin
+  secondary   it is used when those that are primary are full
+  backup      it is used when none of the others works
+  never       it carries no packet`
+
+// changed says what was changed, as it was typed.
+func changed(c *cobra.Command, args []string) string {
+	said := args[0] + ":"
+	if len(args) > 1 {
+		said = args[0] + " is now " + args[1]
+	}
+	for _, name := range []string{"limit-up", "limit-down", "cap", "reset-day", "price"} {
+		if f := c.Flags().Lookup(name); f.Changed {
+			said += fmt.Sprintf(", %s %s", name, f.Value)
+		}
+	}
+	return strings.Replace(said, ":,", ":", 1)
 }
 
 // linkChange reads what is to change: a word, and those flags that were given.
@@ -139,17 +179,20 @@ func linkChange(c *cobra.Command, words []string) (l control.LinkChange, err err
 	rate := func(name string, to **config.Rate) {
 		if text, _ := f.GetString(name); f.Changed(name) {
 			r, wrong := config.ParseRate(text)
-			*to, err = &r, errors.Join(err, wrong)
+			*to, err = &r, errors.Join(err, about(name, wrong))
 		}
 	}
 	rate("limit-up", &l.LimitUp)
 	rate("limit-down", &l.LimitDown)
 	if text, _ := f.GetString("cap"); f.Changed("cap") {
 		s, wrong := config.ParseSize(text)
-		l.Cap, err = &s, errors.Join(err, wrong)
+		l.Cap, err = &s, errors.Join(err, about("cap", wrong))
 	}
 	if day, _ := f.GetInt("reset-day"); f.Changed("reset-day") {
 		l.ResetDay = &day
+		if day < 1 || day > 28 {
+			err = errors.Join(err, fmt.Errorf("--reset-day: %d is not a day that every month has, 1 to 28", day))
+		}
 	}
 	if price, _ := f.GetFloat64("price"); f.Changed("price") {
 		l.Price = &price
@@ -159,6 +202,14 @@ func linkChange(c *cobra.Command, words []string) (l control.LinkChange, err err
 	}
 	set := l.Apply(config.NewLink())
 	return l, set.Validate()
+}
+
+// about says which flag is wrong.
+func about(flag string, wrong error) error {
+	if wrong == nil {
+		return nil
+	}
+	return fmt.Errorf("--%s: %w", flag, wrong)
 }
 
 func connectionsCommand(o *options) *cobra.Command {
@@ -175,7 +226,7 @@ func connectionsCommand(o *options) *cobra.Command {
 		}
 		n, err := strconv.Atoi(args[0])
 		if err != nil {
-			return misuse{fmt.Errorf("%q is not the number of a connection", args[0])}
+			return misuse{fmt.Errorf("%q is not the number of a connection: tandem connections lists them", args[0])}
 		}
 		one, err := o.daemon().Connection(c.Context(), n)
 		if err != nil {

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"tandem/app/client"
+	"tandem/app/config"
+	"tandem/platform"
+)
+
+// A manner is what of the system a daemon uses, as it was typed.
+type manner struct {
+	links         []string
+	routes, socks string
+}
+
+func (m *manner) flags(c *cobra.Command) {
+	f := c.Flags()
+	f.SortFlags = false
+	f.StringSliceVar(&m.links, "links", nil, "use the links of these `NAMES`, with commas between, whatever they are (default: all that are fit)")
+	f.StringVar(&m.socks, "socks", "", "need no root: be a SOCKS5 and HTTP proxy at [USER:PASSWORD@]`ADDR:PORT` for programs that are told so")
+	f.StringVar(&m.routes, "routes", "", "carry what goes to these `NETWORKS`, with commas between, or default for everything (default: as set, else default)")
+}
+
+// read says what is mistyped.
+func (m *manner) read(c *cobra.Command) (routes config.Routes, socks client.Socks, err error) {
+	routes = config.Routes(m.routes)
+	switch {
+	case slices.Contains(m.links, "") || c.Flags().Changed("links") && len(m.links) == 0:
+		err = errors.New("--links wants names with commas between, such as wlan0,wwan0")
+	case m.socks != "" && m.routes != "":
+		err = errors.New("--socks takes the place of --routes: programs choose the proxy themselves")
+	case m.socks != "":
+		socks, err = parseSocks(m.socks)
+	case m.routes != "":
+		err = about("routes", routes.Validate())
+	}
+	if err != nil {
+		err = misuse{err}
+	}
+	return routes, socks, err
+}
+
+func runCommand(o *options) *cobra.Command {
+	var m manner
+	var scheduler, establish, hub string
+	var verbose bool
+	c := &cobra.Command{Use: "run", Short: "Run the daemon, which connects to the hub, until interrupted", Args: noArguments}
+	m.flags(c)
+	f := c.Flags()
+	f.StringVar(&scheduler, "scheduler", "", "choose links for packets by this `NAME`: "+config.Schedulers+" (default: as set, else earliest)")
+	f.StringVar(&establish, "establish", "timer", "begin connections as `timer|sim`: over the best link and then others, or over all at once,\nof which the first to answer wins")
+	f.StringVar(&hub, "hub", "", "")
+	f.MarkHidden("hub")
+	f.BoolVarP(&verbose, "verbose", "v", false, "log more")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if hub != "" {
+			return misuse{errors.New("--hub: proxies of other makes are not supported yet")}
+		}
+		cfg, err := daemonConfig(c, o, m, scheduler, establish)
+		if err != nil {
+			return err
+		}
+		level := slog.LevelInfo
+		if verbose {
+			level = slog.LevelDebug
+		}
+		cfg.Log = slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+		cfg.Host, err = platform.New(platform.Config{Log: cfg.Log, State: o.state, Only: m.links})
+		if err != nil {
+			return err
+		}
+		d, err := client.New(cfg)
+		if err != nil {
+			return err
+		}
+		warnEarly(cfg)
+		return d.Run(c.Context())
+	}
+	return c
+}
+
+// warnEarly says what will be missing once this device has joined a hub. When it has, missing it is an error.
+func warnEarly(cfg client.Config) {
+	if _, err := cfg.State.Membership(); !errors.Is(err, config.ErrNotJoined) || cfg.Routes == "" {
+		return
+	}
+	for _, f := range platform.CheckTun() {
+		if !f.OK {
+			cfg.Log.Warn(f.Detail)
+		}
+	}
+}
+
+// daemonConfig reads the flags, and the settings where they say nothing.
+func daemonConfig(c *cobra.Command, o *options, m manner, scheduler, establish string) (cfg client.Config, err error) {
+	cfg = client.Config{State: o.folder(), Socket: o.listenAt(), Scheduler: config.Scheduler(scheduler)}
+	switch establish {
+	case "timer":
+	case "sim":
+		cfg.AllAtOnce = true
+	default:
+		return cfg, misuse{fmt.Errorf("--establish is timer or sim, not %q", establish)}
+	}
+	if err := cfg.Scheduler.Validate(); err != nil {
+		return cfg, misuse{about("scheduler", err)}
+	}
+	if cfg.Routes, cfg.Socks, err = m.read(c); err != nil || cfg.Routes != "" || cfg.Socks.Listen != "" {
+		return cfg, err
+	}
+	settings, err := o.folder().Settings()
+	cfg.Routes = settings.Routes
+	return cfg, err
+}
+
+func parseSocks(text string) (client.Socks, error) {
+	u, err := url.Parse("socks5://" + text)
+	if err == nil {
+		_, err = strconv.ParseUint(u.Port(), 10, 16)
+	}
+	if err != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
+		at := text[strings.LastIndex(text, "@")+1:] // not the password
+		return client.Socks{}, fmt.Errorf("--socks wants ADDR:PORT, such as 127.0.0.1:1080, with a port up to 65535, not %q", at)
+	}
+	s := client.Socks{Listen: u.Host, User: u.User.Username()}
+	s.Password, _ = u.User.Password()
+	return s, nil
+}
