@@ -21,6 +21,8 @@ type Options struct {
 	JSON    bool          // the result as one line of JSON, and nothing else
 	Measure time.Duration // length of each measurement; 0: MeasureTime
 	Log     *slog.Logger  // of hub and client; nil: none
+
+	links [2]link // zero: usualLinks
 }
 
 const (
@@ -32,28 +34,39 @@ const (
 var errSlow = errors.New("the demo takes too long: this machine may be too busy to carry 80 Mbit/s")
 
 // Run runs the demo and writes what it shows to out. It takes four measurements and a few seconds.
-func Run(ctx context.Context, opt Options, out io.Writer) (err error) {
+func Run(ctx context.Context, opt Options, out io.Writer) error {
+	show := newDisplay(out, opt.JSON)
+	r, err := run(ctx, opt, show)
+	if err != nil {
+		return err
+	}
+	return show.result(r)
+}
+
+func run(ctx context.Context, opt Options, show *display) (r result, err error) {
 	if opt.Measure <= 0 {
 		opt.Measure = MeasureTime
+	}
+	if opt.links == ([2]link{}) {
+		opt.links = usualLinks
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, spareTime+measurements*opt.Measure, errSlow)
 	defer cancel()
 	state, err := os.MkdirTemp("", "tandem-demo-")
 	if err != nil {
-		return err
+		return r, err
 	}
 	defer os.RemoveAll(state)
-	show := newDisplay(out, opt.JSON)
-	s, err := newStage(ctx, filepath.Join(state, "hub"), filepath.Join(state, "laptop"), opt.Log)
+	s, err := newStage(ctx, opt.links, filepath.Join(state, "hub"), filepath.Join(state, "laptop"), opt.Log)
 	if err != nil {
-		return orCause(ctx, err)
+		return r, orCause(ctx, err)
 	}
-	r, err := s.perform(ctx, opt.Measure, show)
+	r, err = s.perform(ctx, opt.Measure, show)
 	if err = errors.Join(err, s.close()); err != nil {
-		return orCause(ctx, err)
+		return r, orCause(ctx, err)
 	}
 	r.short = opt.Measure < measureLeast
-	return show.result(r)
+	return r, nil
 }
 
 // orCause says why ctx has ended, if it has: what failed is a consequence.
@@ -66,8 +79,9 @@ func orCause(ctx context.Context, err error) error {
 
 // perform takes all measurements.
 func (s *stage) perform(ctx context.Context, length time.Duration, show *display) (r result, err error) {
-	show.begin()
-	for i, l := range links {
+	r.links = s.links
+	show.begin(s.links)
+	for i, l := range s.links {
 		if err := s.use(ctx, i); err != nil {
 			return r, err
 		}
@@ -82,10 +96,10 @@ func (s *stage) perform(ctx context.Context, length time.Duration, show *display
 		return r, err
 	}
 	cut := func() { s.network.Change(0, silence) }
-	if r.failover, err = s.measure(ctx, length, "both, then no "+links[0].name, show, cut); err != nil {
+	if r.failover, err = s.measure(ctx, length, "both, then no "+s.links[0].name, show, cut); err != nil {
 		return r, err
 	}
-	for i := range links {
+	for i := range s.links {
 		r.forwarded[i] = s.carried(i)
 	}
 	return r, nil

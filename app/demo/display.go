@@ -15,6 +15,7 @@ import (
 
 // A result is what the demo has found.
 type result struct {
+	links            [2]link
 	single           [2]measurement
 	bonded, failover measurement
 	forwarded        [2]int64
@@ -23,20 +24,16 @@ type result struct {
 
 // busy reports whether a link alone carried less than it can, which nothing but this machine keeps it from.
 func (r result) busy() bool {
-	for i, l := range links {
-		if r.single[i].mbps() < 0.8*float64(l.conditions.Rate)/1e6 {
+	for i, l := range r.links {
+		if r.single[i].mbps() < 0.8*l.mbps() {
 			return true
 		}
 	}
 	return false
 }
 
-func sumRate() (mbps float64) {
-	for _, l := range links {
-		mbps += float64(l.conditions.Rate) / 1e6
-	}
-	return mbps
-}
+// sum is what the links can carry together, in Mbit/s.
+func (r result) sum() float64 { return r.links[0].mbps() + r.links[1].mbps() }
 
 // verified reports whether every figure agrees with what the links carried. Octets were compared when read.
 func (r result) verified() bool {
@@ -61,10 +58,10 @@ func (d *display) say(format string, args ...any) {
 	}
 }
 
-func (d *display) begin() {
+func (d *display) begin(links [2]link) {
 	d.say("A hub and a laptop in this process, joined by WireGuard over two emulated links:\n")
 	for _, l := range links {
-		d.say("  %-9s %2d Mbit/s, %d ms one way\n", l.name, l.conditions.Rate/1e6, l.conditions.Delay.Milliseconds())
+		d.say("  %-9s %2.0f Mbit/s, %d ms one way\n", l.name, l.mbps(), l.conditions.Delay.Milliseconds())
 	}
 	d.say("\n")
 }
@@ -102,9 +99,9 @@ func (d *display) watch(what string, s *stage, total *atomic.Int64) (stop func()
 			}
 			now := time.Now()
 			line := fmt.Sprintf("%-23s %4.1f s ", what, now.Sub(begun).Seconds())
-			for i, l := range links {
+			for i, l := range s.links {
 				down := s.down(i)
-				line += " " + bar(l.name, float64(down-last[i])*8/now.Sub(at).Seconds(), float64(l.conditions.Rate))
+				line += " " + bar(l.name, float64(down-last[i])*8e-6/now.Sub(at).Seconds(), l.mbps())
 				last[i] = down
 			}
 			at = now
@@ -122,10 +119,10 @@ func (d *display) watch(what string, s *stage, total *atomic.Int64) (stop func()
 	}
 }
 
-// bar draws what a link carries, of what it can.
+// bar draws what a link carries, of what it can, in Mbit/s.
 func bar(name string, rate, full float64) string {
 	n := min(int(rate/full*barWidth+0.5), barWidth)
-	return fmt.Sprintf("%s %s%s %4.1f", name, strings.Repeat("█", n), strings.Repeat("·", barWidth-n), rate/1e6)
+	return fmt.Sprintf("%s %s%s %4.1f", name, strings.Repeat("█", n), strings.Repeat("·", barWidth-n), rate)
 }
 
 // result shows what the demo has found.
@@ -133,18 +130,18 @@ func (d *display) result(r result) error {
 	if d.json {
 		return r.writeJSON(d.out)
 	}
-	sum := sumRate()
+	sum := r.sum()
 	d.say("\n%-30s %10s %10s\n", "", "Mbit/s", "of sum")
 	row := func(name string, m measurement) {
 		d.say("%-30s %10.1f %9.0f%%\n", name, m.mbps(), 100*m.mbps()/sum)
 	}
-	for i, l := range links {
+	for i, l := range r.links {
 		row(l.name+" alone", r.single[i])
 	}
 	row("both", r.bonded)
-	row("both, then no "+links[0].name, r.failover)
+	row("both, then no "+r.links[0].name, r.failover)
 	d.say("%-30s %7.0f ms\n", "longest pause at the cut", r.failover.stall.Seconds()*1000)
-	for i, l := range links {
+	for i, l := range r.links {
 		d.say("%-30s %7.1f MB\n", l.name+" carried", float64(r.forwarded[i])/1e6)
 	}
 	if !r.verified() {
@@ -160,23 +157,23 @@ func (d *display) result(r result) error {
 }
 
 func (r result) writeJSON(out io.Writer) error {
-	type link struct {
+	type figures struct {
 		Name      string  `json:"name"`
 		Rate      float64 `json:"rate_mbps"`
 		Delay     float64 `json:"delay_ms"`
 		Forwarded int64   `json:"forwarded_bytes"`
 	}
 	v := struct {
-		Links    []link             `json:"links"`
+		Links    []figures          `json:"links"`
 		Single   map[string]float64 `json:"single_mbps"`
 		Bonded   float64            `json:"bonded_mbps"`
 		OfSum    float64            `json:"of_sum"`
 		Stall    float64            `json:"failover_stall_ms"`
 		Verified bool               `json:"verified"`
-	}{Single: map[string]float64{}, Bonded: r.bonded.mbps(), OfSum: r.bonded.mbps() / sumRate(),
+	}{Single: map[string]float64{}, Bonded: r.bonded.mbps(), OfSum: r.bonded.mbps() / r.sum(),
 		Stall: r.failover.stall.Seconds() * 1000, Verified: r.verified()}
-	for i, l := range links {
-		v.Links = append(v.Links, link{l.name, float64(l.conditions.Rate) / 1e6, l.conditions.Delay.Seconds() * 1000, r.forwarded[i]})
+	for i, l := range r.links {
+		v.Links = append(v.Links, figures{l.name, l.mbps(), l.conditions.Delay.Seconds() * 1000, r.forwarded[i]})
 		v.Single[l.name] = r.single[i].mbps()
 	}
 	return json.NewEncoder(out).Encode(v)

@@ -59,7 +59,7 @@ func (s *stage) measure(ctx context.Context, length time.Duration, what string, 
 	}
 	m.octets, m.took = total.Load(), time.Since(first)
 	m.stall = max(m.stall, time.Since(last))
-	for i := range links {
+	for i := range s.links {
 		m.carried[i] = s.carried(i) - before[i]
 	}
 	return m, nil

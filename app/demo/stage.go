@@ -18,11 +18,16 @@ import (
 	"tandem/tunnel/carrier/carriertest"
 )
 
-// links are the emulated links. Rates are of whole packets, WireGuard's included.
-var links = [2]struct {
+// A link is an emulated one. Its rate is of whole packets, WireGuard's included.
+type link struct {
 	name, kind string
 	conditions carriertest.Conditions
-}{
+}
+
+// mbps is what the link can carry.
+func (l link) mbps() float64 { return float64(l.conditions.Rate) / 1e6 }
+
+var usualLinks = [2]link{
 	{"wifi", "wifi", carriertest.Conditions{Rate: 50e6, Delay: 10 * time.Millisecond, QueueTime: 60 * time.Millisecond}},
 	{"cellular", "cellular", carriertest.Conditions{Rate: 30e6, Delay: 30 * time.Millisecond, QueueTime: 100 * time.Millisecond}},
 }
@@ -32,14 +37,15 @@ func silence(up, down *carriertest.Conditions) { up.Down, down.Down = true, true
 
 // A stage is a hub and a client that has joined it, over the links.
 type stage struct {
+	links   [2]link
 	network *carriertest.Network
 	client  *client.Client
 	stop    context.CancelFunc
 	ended   []chan error
 }
 
-func newStage(ctx context.Context, hubState, clientState string, log *slog.Logger) (s *stage, err error) {
-	s = &stage{}
+func newStage(ctx context.Context, links [2]link, hubState, clientState string, log *slog.Logger) (s *stage, err error) {
+	s = &stage{links: links}
 	var ways []carriertest.Link
 	for _, l := range links {
 		ways = append(ways, carriertest.Link{Up: l.conditions, Down: l.conditions})
@@ -63,7 +69,7 @@ func newStage(ctx context.Context, hubState, clientState string, log *slog.Logge
 	if err != nil {
 		return s, err
 	}
-	s.client, err = client.New(client.Config{State: config.Folder(clientState), Host: host{}, Bind: s.bind, Log: log})
+	s.client, err = client.New(client.Config{State: config.Folder(clientState), Host: host{links}, Bind: s.bind, Log: log})
 	if err != nil {
 		return s, err
 	}
@@ -94,7 +100,7 @@ func (s *stage) close() (err error) {
 
 // bind is the socket of a link.
 func (s *stage) bind(link string) conn.Bind {
-	for i, l := range links {
+	for i, l := range s.links {
 		if l.name == link {
 			return s.network.Client(i)
 		}
@@ -104,17 +110,17 @@ func (s *stage) bind(link string) conn.Bind {
 
 // use has the client use those links alone, and waits until it does.
 func (s *stage) use(ctx context.Context, wanted ...int) error {
-	for i, l := range links {
+	for i, l := range s.links {
 		on := slices.Contains(wanted, i)
 		if err := s.client.SetLink(ctx, l.name, control.LinkChange{On: &on}); err != nil {
 			return err
 		}
 	}
 	return s.client.Wait(ctx, func(state control.State) bool {
-		if len(state.Links) < len(links) {
+		if len(state.Links) < len(s.links) {
 			return false
 		}
-		for i, l := range links {
+		for i, l := range s.links {
 			for _, have := range state.Links {
 				if have.Name == l.name && (have.State == control.LinkConnected) != slices.Contains(wanted, i) {
 					return false
@@ -138,12 +144,12 @@ func (s *stage) down(i int) int64 {
 }
 
 // host is a system that has the links and nothing else.
-type host struct{}
+type host struct{ links [2]link }
 
 // Links is part of platform.Host.
-func (host) Links(ctx context.Context, report func([]platform.Link)) error {
+func (h host) Links(ctx context.Context, report func([]platform.Link)) error {
 	var all []platform.Link
-	for i, l := range links {
+	for i, l := range h.links {
 		all = append(all, platform.Link{Name: l.name, Kind: l.kind, ID: l.name, Index: i + 1, MTU: 1500, Usable: true})
 	}
 	report(all)
