@@ -69,3 +69,69 @@ func TestAddAddrMAC(t *testing.T) {
 		}
 	}
 }
+
+func TestFastHash(t *testing.T) {
+	if got := crc16([]byte("123456789")); got != 0x29b1 {
+		t.Errorf("crc16 %04x, want that of every CRC-16/CCITT-FALSE", got)
+	}
+	if got := crc16([]byte{0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18}); got != 0x1a05 {
+		t.Errorf("crc16 of keyB %04x", got)
+	}
+	if got := FastHash(keyB); got != 0x205 {
+		t.Errorf("%03x", got)
+	}
+}
+
+// The last bits of a MAC are those of the fast hash, however long it is.
+func TestJoinCapSign(t *testing.T) {
+	for length, want := range map[uint8]string{
+		24: "0014ec80c8c1d73443163a05",
+		25: "0014ec80c8c1d7344316394205",
+		26: "0014ec80c8c1d73443163942ba05",
+		27: "0014ec80c8c1d73443163942b92605",
+		28: "0014ec80c8c1d73443163942b925c205",
+	} {
+		c := JoinCap{Length: length, AddressID: 2, Key: keyA, MAC: [16]byte{15: 0xff}}
+		c.Sign(keyB, otherB)
+		var got JoinCap
+		copy(got.MAC[:], octets(t, want))
+		if c.MAC != got.MAC {
+			t.Errorf("length %d: %x", length, c.MAC)
+		}
+		if c.FastHash() != FastHash(keyB) || !c.Verify(keyB, otherB) {
+			t.Errorf("length %d: fast hash %03x, not verified", length, c.FastHash())
+		}
+	}
+}
+
+func TestJoinCapVerify(t *testing.T) {
+	good := JoinCap{Length: 24, AddressID: 2, Key: keyA, MAC: joinCapMAC}
+	if !good.Verify(keyB, otherB) {
+		t.Error("the right one")
+	}
+	for i := range 12 * 8 {
+		c := good
+		c.MAC[i/8] ^= 1 << (i % 8)
+		if c.Verify(keyB, otherB) {
+			t.Errorf("bit %d of octet %d counts for nothing", i%8, i/8)
+		}
+	}
+	c := good
+	c.MAC[12] ^= 1
+	if !c.Verify(keyB, otherB) {
+		t.Error("an octet beyond the MAC counts")
+	}
+	if c = good; c.Verify(keyB+1, otherB) || c.Verify(keyB, otherB+1) || c.Verify(otherB, keyB) {
+		t.Error("other keys")
+	}
+	if c.Key++; c.Verify(keyB, otherB) {
+		t.Error("another key of the client")
+	}
+	for _, length := range []uint8{0, 12, 23, 29, 255} {
+		c = JoinCap{Length: length, Key: keyA}
+		c.Sign(keyB, otherB)
+		if c.MAC != [16]byte{} || c.FastHash() != 0 || c.Verify(keyB, otherB) {
+			t.Errorf("there is no length %d: %x", length, c.MAC)
+		}
+	}
+}

@@ -10,6 +10,9 @@ const (
 	FailLen          = 12
 	FastCloseLen     = 12
 	ResetLen         = 4
+	RobELen          = 4
+	RateLimitLen     = 8
+	PrototypeLen     = 4
 )
 
 // SACKLen is the length of a SACK option of n blocks.
@@ -87,6 +90,31 @@ func (r *RemoveAddr) Len() int {
 	return 3 + r.N
 }
 
+// Len is the length of the option in octets, 0 if Length is none that exists.
+func (c *JoinCap) Len() int {
+	if c.Length < 24 || c.Length > 28 {
+		return 0
+	}
+	return int(c.Length)
+}
+
+// Len is the length of the option in octets, 0 if Length is none that exists.
+func (l *LatestRTT) Len() int {
+	switch l.Length {
+	case 4, 8:
+		return int(l.Length)
+	}
+	return 0
+}
+
+// Len is the length of the option in octets, 0 without a time.
+func (i *InactivityTime) Len() int {
+	if i.Value == 0 {
+		return 0
+	}
+	return 8
+}
+
 // Len is the sum of the lengths of all options in Has, which may be more than fit. Padding counts
 // only once, for all together: up to the next multiple of 4, so that Len() <= MaxOptions means that
 // nothing will be left out.
@@ -133,6 +161,18 @@ func (o *Options) lenOf(has OptionSet) int {
 		return FastCloseLen
 	case HasReset:
 		return ResetLen
+	case HasRobE:
+		return RobELen
+	case HasJoinCap:
+		return o.JoinCap.Len()
+	case HasLatestRTT:
+		return o.LatestRTT.Len()
+	case HasInactivityTime:
+		return o.InactivityTime.Len()
+	case HasRateLimit:
+		return RateLimitLen
+	case HasPrototype:
+		return PrototypeLen
 	}
 	return 0
 }

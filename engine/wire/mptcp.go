@@ -57,6 +57,8 @@ func (o *Options) readMPTCP(b []byte) {
 		o.CloseKey = binary.BigEndian.Uint64(b[4:])
 	case sub == subReset && n == ResetLen && o.first(HasReset):
 		o.Reset = Reset{Transient: b[2]&resetTransient != 0, Reason: Reason(b[3])}
+	default:
+		o.readDraft(b)
 	}
 }
 
@@ -205,6 +207,9 @@ func (o *Options) writeMPTCP(b []byte, has OptionSet) []byte {
 	}
 	if has&HasReset != 0 {
 		b = append(head(b, subReset, ResetLen, flag(o.Reset.Transient, resetTransient)), uint8(o.Reset.Reason))
+	}
+	if has&hasDraft != 0 {
+		b = o.writeDraft(b, has)
 	}
 	return b
 }

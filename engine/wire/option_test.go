@@ -9,8 +9,9 @@ import (
 
 // Values of the vectors below.
 const (
-	keyA = 0x0102030405060708
-	keyB = 0x1112131415161718
+	keyA   = 0x0102030405060708
+	keyB   = 0x1112131415161718
+	otherB = 0x2122232425262728
 )
 
 // golden holds every option at every length.
@@ -108,6 +109,44 @@ var golden = []struct {
 	{"MP_FASTCLOSE", "1e 0c 70 00 1112131415161718", Options{Has: HasFastClose, CloseKey: keyB}},
 	{"MP_TCPRST", "1e 04 81 06", Options{Has: HasReset, Reset: Reset{Transient: true, Reason: Middlebox}}},
 	{"MP_TCPRST, permanent", "1e 04 80 03", Options{Has: HasReset, Reset: Reset{Reason: Prohibited}}},
+
+	{"ROBE_eSIM_EN", "1e 04 90 00", Options{Has: HasRobE}},
+	{"MP_JOIN_CAP", "1e 18 a0 02 0102030405060708 0014ec80c8c1d73443163a05",
+		Options{Has: HasJoinCap, JoinCap: JoinCap{Length: 24, AddressID: 2, Key: keyA, MAC: joinCapMAC}}},
+	{"MP_JOIN_CAP, MAC of 104 bits", "1e 19 a0 02 0102030405060708 0014ec80c8c1d73443163a05 01",
+		Options{Has: HasJoinCap, JoinCap: JoinCap{Length: 25, AddressID: 2, Key: keyA, MAC: longer(joinCapMAC, 1)}}},
+	{"MP_JOIN_CAP, MAC of 112 bits", "1e 1a a0 02 0102030405060708 0014ec80c8c1d73443163a05 0102",
+		Options{Has: HasJoinCap, JoinCap: JoinCap{Length: 26, AddressID: 2, Key: keyA, MAC: longer(joinCapMAC, 1, 2)}}},
+	{"MP_JOIN_CAP, MAC of 120 bits", "1e 1b a0 02 0102030405060708 0014ec80c8c1d73443163a05 010203",
+		Options{Has: HasJoinCap, JoinCap: JoinCap{Length: 27, AddressID: 2, Key: keyA, MAC: longer(joinCapMAC, 1, 2, 3)}}},
+	{"MP_JOIN_CAP, MAC of 128 bits", "1e 1c a0 02 0102030405060708 0014ec80c8c1d73443163a05 01020304",
+		Options{Has: HasJoinCap, JoinCap: JoinCap{Length: 28, AddressID: 2, Key: keyA, MAC: longer(joinCapMAC, 1, 2, 3, 4)}}},
+	{"L_RTT_EN", "1e 04 b0 00", Options{Has: HasLatestRTT, LatestRTT: LatestRTT{Length: 4}}},
+	{"L_RTT_EN, value", "1e 08 b0 00 00004e20", Options{Has: HasLatestRTT, LatestRTT: LatestRTT{Length: 8, RTT: 20000}}},
+	{"L_RTT_EN, unknown", "1e 08 b0 00 00000000", Options{Has: HasLatestRTT, LatestRTT: LatestRTT{Length: 8}}},
+	{"L_RTT_EN, highest", "1e 08 b0 00 ffffffff", Options{Has: HasLatestRTT, LatestRTT: LatestRTT{Length: 8, RTT: 0xffffffff}}},
+	{"INACTIVITY_TIME, told in seconds", "1e 08 f0 10 00f0 0000",
+		Options{Has: HasInactivityTime, InactivityTime: InactivityTime{Value: 240}}},
+	{"INACTIVITY_TIME, told in minutes", "1e 08 f4 10 0004 0000",
+		Options{Has: HasInactivityTime, InactivityTime: InactivityTime{Minutes: true, Value: 4}}},
+	{"INACTIVITY_TIME, requested in seconds", "1e 08 f8 10 ffff 0000",
+		Options{Has: HasInactivityTime, InactivityTime: InactivityTime{Request: true, Value: 0xffff}}},
+	{"INACTIVITY_TIME, requested in minutes", "1e 08 fc 10 05a0 0000",
+		Options{Has: HasInactivityTime, InactivityTime: InactivityTime{Request: true, Minutes: true, Value: 1440}}},
+	{"SUB_RATE_LIMIT", "1e 08 f0 11 00001388", Options{Has: HasRateLimit, RateLimit: 5000}},
+	{"SUB_RATE_LIMIT, nothing", "1e 08 f0 11 00000000", Options{Has: HasRateLimit}},
+	{"SUB_RATE_LIMIT, no limit", "1e 08 f0 11 ffffffff", Options{Has: HasRateLimit, RateLimit: Unlimited}},
+	{"a prototype", "1e 04 f0 f0", Options{Has: HasPrototype, Prototype: 240}},
+	{"a prototype that looks like an ExpID", "1e 04 f0 10", Options{Has: HasPrototype, Prototype: 0x10}},
+	{"a prototype of nothing", "1e 04 f0 00", Options{Has: HasPrototype}},
+}
+
+// joinCapMAC proves the knowledge of keyA and keyB to who has given otherB.
+var joinCapMAC = [16]byte{0x00, 0x14, 0xec, 0x80, 0xc8, 0xc1, 0xd7, 0x34, 0x43, 0x16, 0x3a, 0x05}
+
+func longer(mac [16]byte, more ...byte) [16]byte {
+	copy(mac[12:], more)
+	return mac
 }
 
 func TestGolden(t *testing.T) {
@@ -168,13 +207,22 @@ func TestLengths(t *testing.T) {
 		{"MP_FAIL", kindMPTCP, 0x60, 0, HasFail, []int{12}},
 		{"MP_FASTCLOSE", kindMPTCP, 0x70, 0, HasFastClose, []int{12}},
 		{"MP_TCPRST", kindMPTCP, 0x80, 0, HasReset, []int{4}},
-		{"subtype 9", kindMPTCP, 0x90, 0, 0, nil},
-		{"MP_EXPERIMENTAL", kindMPTCP, 0xf0, 0, 0, nil},
+		{"ROBE_eSIM_EN", kindMPTCP, 0x90, 0, HasRobE, []int{4}},
+		{"MP_JOIN_CAP", kindMPTCP, 0xa0, 1, HasJoinCap, []int{24, 25, 26, 27, 28}},
+		{"L_RTT_EN", kindMPTCP, 0xb0, 0, HasLatestRTT, []int{4, 8}},
+		{"INACTIVITY_TIME", kindMPTCP, 0xf8, expInactivity, HasInactivityTime, []int{8}},
+		{"SUB_RATE_LIMIT", kindMPTCP, 0xf8, expRateLimit, HasRateLimit, []int{8}},
+		{"a prototype", kindMPTCP, 0xf0, 0, HasPrototype, []int{4}},
+		{"a prototype that looks like flags", kindMPTCP, 0xf8, 100, 0, nil},
+		{"another experiment", kindMPTCP, 0xf8, 1, 0, nil},
+		{"subtype 12", kindMPTCP, 0xc0, 0, 0, nil},
+		{"subtype 13", kindMPTCP, 0xd0, 0, 0, nil},
+		{"subtype 14", kindMPTCP, 0xe0, 0, 0, nil},
 		{"unknown kind", 253, 0, 0, 0, nil},
 	} {
 		for n := 2; n <= 50; n++ {
-			option := make([]byte, max(n, 4))
-			copy(option, []byte{c.kind, byte(n), c.third, c.four})
+			option := make([]byte, max(n, 6))
+			copy(option, []byte{c.kind, byte(n), c.third, c.four, 0, 1})
 			var want OptionSet
 			if slices.Contains(c.legal, n) {
 				want = c.has
@@ -215,6 +263,18 @@ func TestOptionWalk(t *testing.T) {
 		{"MP_PRIO of version 0", "1e04 5101", ""},
 		{"unassigned bits of a DSS", "1e08 2f e1 00000005", "dss ack4 5"},
 		{"a DATA_FIN without a mapping", "1e04 20 10", "dss"},
+		{"a race with RobE: SYN", "0204 05b4 1e04 0101 1e04 9000 1e04 b000", "mss 1460, capable v1 flags 01, robe, latest_rtt"},
+		{"NOPs around drafts", "01 1e04 9000 01 01 1e04 b000 01", "robe, latest_rtt"},
+		{"end of list before a draft", "1e04 9000 00 1e04 b000", "robe"},
+		{"unassigned bits of drafts", "1e04 9f ff 1e04 bf ff 1e08 f3 10 003c ffff 1e08 ff 11 00000064",
+			"robe, latest_rtt, inactivity_time 60 s, rate_limit 100 kbit/s"},
+		{"unassigned bits of MP_JOIN_CAP", "1e18 af 02 0102030405060708 0014ec80c8c1d73443163a05",
+			"join_cap id 2 key 0102030405060708 mac 0014ec80c8c1d73443163a05"},
+		{"the experiments and a prototype", "1e04 f0 64 1e08 f0 11 00000001 1e08 f0 10 0001 0000",
+			"inactivity_time 1 s, rate_limit 1 kbit/s, prototype 100"},
+		{"an inactivity time of nothing", "1e08 fc 10 0000 ffff 1e08 f8 10 003c 0000", "inactivity_time 60 s request"},
+		{"an MP_JOIN_CAP that is too short", "1e17 a0 02 0102030405060708 0014ec80c8c1d73443163a 1e04 9000", "robe"},
+		{"an MP_JOIN_CAP cut short", "1e04 9000 1e18 a0 02 0102030405060708 0014ec80c8c1d73443163a", "robe"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := Options{Has: HasFail, FailDSN: 1}
@@ -291,6 +351,26 @@ func TestOptionSpace(t *testing.T) {
 		{"and not beside DSS", Options{Has: HasDSS | HasAddAddr | HasPrio, DSS: ack, AddAddr: long}, 45, HasDSS | HasPrio, 0},
 		{"MP_CAPABLE with data, MP_FASTCLOSE, MP_TCPRST", Options{Has: HasCapable | HasFastClose | HasReset,
 			Capable: Capable{Length: 24}}, 40, HasCapable | HasFastClose | HasReset, 0},
+		{"the longest MP_JOIN_CAP beside timestamps", Options{Has: HasTimestamps | HasJoinCap | HasSACK, SACKs: 1,
+			JoinCap: JoinCap{Length: 28}}, 48, HasTimestamps | HasJoinCap, 0},
+		{"all that a SYN/ACK of RobE offers", Options{Has: HasMSS | HasWindowScale | HasSACKPermitted | HasTimestamps | HasCapable | HasRobE | HasLatestRTT,
+			Capable: Capable{Length: 12}, LatestRTT: LatestRTT{Length: 4}},
+			39, HasMSS | HasWindowScale | HasSACKPermitted | HasTimestamps | HasCapable | HasRobE | HasLatestRTT, 0},
+		{"a cookie leaves no room for RobE in a SYN/ACK", Options{Has: HasMSS | HasWindowScale | HasSACKPermitted | HasFastOpen | HasCapable | HasRobE | HasPrio,
+			Cookie: FastOpen{Len: 16}, Capable: Capable{Length: 12}}, 46, HasMSS | HasWindowScale | HasSACKPermitted | HasFastOpen | HasCapable, 0},
+		{"an RTT beside timestamps and DSS", Options{Has: HasTimestamps | HasDSS | HasLatestRTT,
+			DSS: DSS{HasAck: true, HasMap: true, HasChecksum: true}, LatestRTT: LatestRTT{Length: 8}},
+			38, HasTimestamps | HasDSS | HasLatestRTT, 0},
+		{"and not beside longer numbers", Options{Has: HasTimestamps | HasDSS | HasLatestRTT | HasInactivityTime | HasRateLimit,
+			DSS: DSS{HasAck: true, HasMap: true, Map64: true, HasChecksum: true}, LatestRTT: LatestRTT{Length: 8}, InactivityTime: InactivityTime{Value: 1}},
+			58, HasTimestamps | HasDSS, 0},
+		{"both experiments on a pure ACK", Options{Has: HasTimestamps | HasDSS | HasInactivityTime | HasRateLimit, DSS: ack,
+			InactivityTime: InactivityTime{Value: 1}}, 38, HasTimestamps | HasDSS | HasInactivityTime | HasRateLimit, 0},
+		{"a prototype where nothing else fits", Options{Has: HasTimestamps | HasDSS | HasRateLimit | HasPrototype, DSS: DSS{HasAck: true, Ack64: true, HasMap: true}},
+			44, HasTimestamps | HasDSS | HasRateLimit, 0},
+		{"drafts that say nothing", Options{Has: HasJoinCap | HasLatestRTT | HasInactivityTime, JoinCap: JoinCap{Length: 23}, LatestRTT: LatestRTT{Length: 5},
+			InactivityTime: InactivityTime{Request: true, Minutes: true}}, 0, 0, 0},
+		{"an MP_JOIN_CAP longer than there can be", Options{Has: HasJoinCap, JoinCap: JoinCap{Length: 29}}, 0, 0, 0},
 		{"what says nothing", Options{Has: HasSACK | HasFastOpen | HasCapable | HasJoin | HasAddAddr | HasRemoveAddr | 1<<31,
 			SACKs: -1, Cookie: FastOpen{Len: 200}, RemoveAddr: RemoveAddr{N: 9}}, 0, 0, 0},
 		{"more blocks than there can be", Options{Has: HasSACK, SACKs: 1000}, 34, HasSACK, 4},

@@ -58,7 +58,7 @@ func (s *Segment) Len() int {
 // OptionSet says which options a segment carries.
 type OptionSet uint32
 
-// The options of TCP and, from HasCapable on, of MPTCP (RFC 8684 7.2).
+// The options of TCP and, from HasCapable on, of MPTCP (RFC 8684 7.2), with those of drafts from HasRobE on.
 const (
 	HasMSS OptionSet = 1 << iota
 	HasWindowScale
@@ -75,10 +75,18 @@ const (
 	HasFail
 	HasFastClose
 	HasReset
+	HasRobE // ROBE_eSIM_EN: the sender knows MP_JOIN_CAP
+	HasJoinCap
+	HasLatestRTT
+	HasInactivityTime
+	HasRateLimit
+	HasPrototype
 )
 
 // HasMPTCP is every option of MPTCP.
-const HasMPTCP = HasCapable | HasJoin | HasDSS | HasAddAddr | HasRemoveAddr | HasPrio | HasFail | HasFastClose | HasReset
+const HasMPTCP = HasCapable | HasJoin | HasDSS | HasAddAddr | HasRemoveAddr | HasPrio | HasFail | HasFastClose | HasReset | hasDraft
+
+const hasDraft = HasRobE | HasJoinCap | HasLatestRTT | HasInactivityTime | HasRateLimit | HasPrototype
 
 // Options are the options of a segment. A field counts only if its bit is set in Has; of an option
 // that occurs twice the first counts.
@@ -100,6 +108,12 @@ type Options struct {
 	FailDSN     DSN  // MP_FAIL
 	CloseKey    uint64
 	Reset       Reset
+
+	JoinCap        JoinCap
+	LatestRTT      LatestRTT
+	InactivityTime InactivityTime
+	RateLimit      uint32 // the sender's wish for data towards it on the subflow, in kbit/s (draft-hoang-mptcp-sub-rate-limit-00)
+	Prototype      Prototype
 }
 
 // A Block is a range of sequence numbers [Left, Right) of a SACK option (RFC 2018 3).

@@ -92,6 +92,21 @@ func (o *Options) textOf(has OptionSet) string {
 		return fmt.Sprintf("fastclose %016x", o.CloseKey)
 	case HasReset:
 		return fmt.Sprintf("reset %v", o.Reset.Reason) + mark(o.Reset.Transient, " transient")
+	case HasRobE:
+		return "robe"
+	case HasJoinCap:
+		return fmt.Sprintf("join_cap id %d key %016x mac %x", o.JoinCap.AddressID, o.JoinCap.Key, o.JoinCap.mac())
+	case HasLatestRTT:
+		return o.LatestRTT.String()
+	case HasInactivityTime:
+		return o.InactivityTime.String()
+	case HasRateLimit:
+		if o.RateLimit == Unlimited {
+			return "rate_limit none"
+		}
+		return fmt.Sprintf("rate_limit %d kbit/s", o.RateLimit)
+	case HasPrototype:
+		return fmt.Sprintf("prototype %d", o.Prototype)
 	}
 	return ""
 }
@@ -158,6 +173,23 @@ func (a *AddAddr) String() string {
 		return text + " echo"
 	}
 	return text + fmt.Sprintf(" mac %016x", a.MAC)
+}
+
+// String writes the fields that Length says are there.
+func (l *LatestRTT) String() string {
+	if l.Length < 8 {
+		return "latest_rtt"
+	}
+	return fmt.Sprintf("latest_rtt %d us", l.RTT)
+}
+
+// String writes the time with its unit.
+func (i *InactivityTime) String() string {
+	unit := "s"
+	if i.Minutes {
+		unit = "min"
+	}
+	return fmt.Sprintf("inactivity_time %d %s", i.Value, unit) + mark(i.Request, " request")
 }
 
 // String names the reason.
