@@ -11,32 +11,11 @@ const unknownRTT = 200 * time.Millisecond
 //	           │                          one segment
 //	arrival = max(RTT/2, Inflight/Rate − RTTMin/2) + MSS/Rate
 //
-// It waits for a path without room if all that is queued would arrive over it before the first
-// segment over the one with room, or if that segment would hold up the window (see blocks).
+// It waits for a path without room if that is better: see waits.
 type earliest struct{}
 
 func (earliest) Pick(paths []View, queued, peerWindow int) int {
-	e := among(paths)
-	best := e.first(paths, func(a, b *View) bool { return a.arrival() < b.arrival() })
-	if best < 0 {
-		return -1
-	}
-	s := &paths[best]
-	arrives := s.arrival()
-	for i := range paths {
-		f := &paths[i]
-		if !e.takes(f) || f.Room > 0 || f.Inflight <= 0 || f.Secondary && !s.Secondary {
-			continue
-		}
-		at := f.arrival()
-		if at >= arrives {
-			continue
-		}
-		if at+took(int64(queued)*int64(f.flows()), f.rate()) < arrives || blocks(f, s, arrives, queued, peerWindow) {
-			return -1
-		}
-	}
-	return best
+	return among(paths).soonest(paths, queued, peerWindow, (*View).arrival)
 }
 
 // blocks reports whether a segment over the slow path s would keep the fast path f waiting for

@@ -11,6 +11,7 @@ type lane struct {
 	mbit   int
 	rtt    time.Duration
 	window time.Duration // how far ahead of the link octets may be sent, beyond pacing
+	owl    time.Duration // latency towards the peer; 0: half of rtt, and nobody knows
 	free   time.Duration
 	acks   []time.Duration // when each segment in flight is acknowledged
 }
@@ -20,6 +21,7 @@ func (l *lane) view(now time.Duration) View {
 		l.acks = l.acks[1:]
 	}
 	v := path(l.mbit, l.rtt)
+	v.OWL = l.owl
 	v.Window += int(float64(v.Rate) * l.window.Seconds())
 	v.Inflight = len(l.acks) * mss
 	if l.free <= now+l.window+m {
@@ -33,16 +35,22 @@ func (l *lane) view(now time.Duration) View {
 func (l *lane) send(now time.Duration) (arrives time.Duration) {
 	l.free = max(l.free, now) + took(int64(mss), l.mbit*1e6/8)
 	l.acks = append(l.acks, l.free+l.rtt)
+	if l.owl > 0 {
+		return l.free + l.owl
+	}
 	return l.free + l.rtt/2
 }
 
 // transfer sends octets over the lanes and returns when the last of them has arrived. The peer's
 // window opens when everything before has arrived and the fastest path has told so.
-func transfer(t *testing.T, octets, window int, lanes ...*lane) time.Duration {
-	s, _ := New("")
-	back := lanes[0].rtt
+func transfer(t *testing.T, s Scheduler, octets, window int, lanes ...*lane) time.Duration {
+	back := time.Hour
 	for _, l := range lanes {
-		back = min(back, l.rtt)
+		if l.owl > 0 {
+			back = min(back, l.rtt-l.owl)
+		} else {
+			back = min(back, l.rtt/2)
+		}
 	}
 	var arrived []time.Duration // of each segment, in order: not before those before it
 	var last time.Duration
@@ -52,7 +60,7 @@ func transfer(t *testing.T, octets, window int, lanes ...*lane) time.Duration {
 		if now > time.Hour {
 			t.Fatal("stuck")
 		}
-		for acked < len(arrived) && arrived[acked]+back/2 <= now {
+		for acked < len(arrived) && arrived[acked]+back <= now {
 			acked++
 		}
 		for octets > 0 && (len(arrived)-acked+1)*mss <= window {
@@ -74,21 +82,34 @@ func transfer(t *testing.T, octets, window int, lanes ...*lane) time.Duration {
 // Two paths are never slower than the better of them alone, whatever there is to send and however
 // small the window.
 func TestTwoPathsAreNeverSlower(t *testing.T) {
-	for _, p := range [][2]lane{
+	neverSlower(t, earliest{}, [][2]lane{
 		{{mbit: 50, rtt: 20 * m}, {mbit: 30, rtt: 60 * m}},
 		{{mbit: 20, rtt: 30 * m}, {mbit: 40, rtt: 70 * m, window: 300 * m}},
 		{{mbit: 10, rtt: 50 * m}, {mbit: 50, rtt: 100 * m}},
 		{{mbit: 200, rtt: 20 * m}, {mbit: 20, rtt: 200 * m}},
 		{{mbit: 100, rtt: 10 * m}, {mbit: 1, rtt: 500 * m}},
-	} {
+	})
+}
+
+// Nor are those whose directions differ.
+func TestTwoUnlikePathsAreNeverSlower(t *testing.T) {
+	neverSlower(t, owl{}, [][2]lane{
+		{{mbit: 50, rtt: 100 * m, owl: 10 * m}, {mbit: 30, rtt: 80 * m, owl: 60 * m}},
+		{{mbit: 20, rtt: 100 * m, owl: 90 * m}, {mbit: 40, rtt: 100 * m, owl: 10 * m, window: 300 * m}},
+		{{mbit: 100, rtt: 20 * m, owl: 5 * m}, {mbit: 20, rtt: 300 * m, owl: 20 * m}},
+	})
+}
+
+func neverSlower(t *testing.T, s Scheduler, pairs [][2]lane) {
+	for _, p := range pairs {
 		for _, octets := range []int{5e3, 50e3, 100e3, 500e3, 2e6, 10e6} {
 			for _, window := range []int{32 << 10, 128 << 10, 512 << 10, 6 << 20} {
 				name := fmt.Sprintf("%d/%v+%d/%v, %d octets, window %d", p[0].mbit, p[0].rtt, p[1].mbit, p[1].rtt, octets, window)
 				a, b := p[0], p[1]
-				first := transfer(t, octets, window, &a)
-				second := transfer(t, octets, window, &b)
+				first := transfer(t, s, octets, window, &a)
+				second := transfer(t, s, octets, window, &b)
 				a, b = p[0], p[1]
-				both := transfer(t, octets, window, &a, &b)
+				both := transfer(t, s, octets, window, &a, &b)
 				if best := min(first, second); both > best+best/33+m {
 					t.Errorf("%s: %v, alone %v and %v", name, both, first, second)
 				}

@@ -12,6 +12,8 @@ const (
 	m   = time.Millisecond
 )
 
+var names = []string{"earliest", "minrtt", "ecf", "blest", "roundrobin", "redundant", "backup", "owl", "cost"}
+
 // path returns a path of so many Mbit/s with an empty queue, half of its window in flight.
 func path(mbit int, rtt time.Duration) View {
 	rate := mbit * 1e6 / 8
@@ -181,7 +183,7 @@ func TestRedundantSendsOnEachPathOnce(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	for _, name := range []string{"", "earliest", "minrtt", "ecf", "blest", "roundrobin", "redundant", "backup"} {
+	for _, name := range append([]string{""}, names...) {
 		if s, ok := New(name); !ok || s == nil {
 			t.Errorf("%q is unknown", name)
 		}
@@ -194,7 +196,7 @@ func TestNames(t *testing.T) {
 // Whatever the views: no path that may not carry the octets is chosen, the wait is for an
 // acknowledgement, and the path with room is used when it is the only one.
 func TestAnyViews(t *testing.T) {
-	for _, name := range []string{"earliest", "minrtt", "ecf", "blest", "roundrobin", "redundant", "backup"} {
+	for _, name := range names {
 		s, _ := New(name)
 		r := rand.New(rand.NewPCG(7, uint64(len(name))))
 		for range 20000 {
@@ -205,6 +207,14 @@ func TestAnyViews(t *testing.T) {
 			queued, window := 1+r.IntN(1<<uint(1+r.IntN(24))), r.IntN(1<<uint(1+r.IntN(24)))
 			got := s.Pick(paths, queued, window)
 			check(t, name, paths, got)
+			if got >= 0 {
+				if n := Ahead(s, paths, got, queued); n < 0 || n > 0 && n+paths[got].MSS > queued {
+					t.Fatalf("%s: leaves %d of %d to others: %+v", name, n, queued, paths)
+				}
+			}
+			if n := Backlog(s, paths); n < 0 || n > BacklogMax+1 {
+				t.Fatalf("%s: backlog %d: %+v", name, n, paths)
+			}
 		}
 	}
 }
@@ -219,7 +229,7 @@ func check(t *testing.T, name string, paths []View, got int) {
 		case !e.takes(v):
 		case v.Room > 0:
 			rooms++
-		case v.Inflight > 0:
+		case v.Inflight > 0 || v.Soon:
 			flight = true
 		}
 	}
@@ -248,14 +258,19 @@ func anyView(r *rand.Rand) View {
 		RTTMin: time.Duration(pick(1e9)), RTTMax: time.Duration(pick(2e9)),
 		Window: pick(1 << 30), Threshold: pick(1 << 30), Inflight: pick(1 << 30),
 		Rate: pick(1 << 31), Flows: pick(100), MSS: pick(1400),
+		Soon: r.IntN(8) == 0, OWL: time.Duration(pick(1e9)), Price: pick(1 << 14), Queued: pick(1 << 21),
 	}
 }
 
 func TestPickDoesNotAllocate(t *testing.T) {
 	paths := []View{full(path(50, 20*m)), path(30, 60*m)}
-	for _, name := range []string{"earliest", "minrtt", "ecf", "blest", "roundrobin", "redundant", "backup"} {
+	for _, name := range names {
 		s, _ := New(name)
-		if n := testing.AllocsPerRun(100, func() { s.Pick(paths, 1<<20, 1<<20) }); n != 0 {
+		if n := testing.AllocsPerRun(100, func() {
+			s.Pick(paths, 1<<20, 1<<20)
+			Ahead(s, paths, 1, 1<<20)
+			Backlog(s, paths)
+		}); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
