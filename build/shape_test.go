@@ -48,6 +48,7 @@ var imports = map[string][]string{
 	"engine/sim": {"engine/clock", "engine/wire", "engine/path", "engine/tcp", "engine/schedule", "engine/datagram",
 		"engine/convert", "engine/mptcp"},
 
+	"tunnel/upstream":            {"tunnel", "engine/clock", "engine/convert"},
 	"tunnel/carrier/carriertest": {"tunnel", "engine/clock", "engine/sim"}, // which drives the simulation's links
 }
 
@@ -75,7 +76,7 @@ var impureCalls = map[string][]string{
 }
 
 // systemFolders may hold files for one system only.
-var systemFolders = []string{"platform", "tunnel/carrier", "tunnel/relay", "build/lab"}
+var systemFolders = []string{"platform", "tunnel/carrier", "tunnel/relay", "tunnel/upstream", "build/lab"}
 
 const (
 	fileLinesMax     = 650 // of files that are not tests

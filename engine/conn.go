@@ -42,6 +42,7 @@ type Conn struct {
 	// The loop's.
 	offered bool // somebody asks for it and has no answer
 	flowing bool // established is closed
+	news    bell // something happened to its subflows; nil: nobody watches
 }
 
 var _ net.Conn = (*Conn)(nil)
@@ -67,6 +68,9 @@ func (c *Conn) changed(what mptcp.Change) {
 		c.offered = false
 		c.err = c.machine.Err()
 		close(c.ended)
+	}
+	if what&mptcp.News != 0 {
+		c.news.signal()
 	}
 	if what&(mptcp.Readable|mptcp.Ended) != 0 {
 		c.in.signal()

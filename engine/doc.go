@@ -73,6 +73,8 @@
 //	RFC 8684                   Multipath TCP, version 1                     mptcp, wire
 //	RFC 6181, 7430             its threats: limits, proofs before state     mptcp
 //	RFC 6056                   source ports that strangers cannot guess     mptcp
+//	draft-amend-tcpm-mptcp-robe robust establishment, what is learnt of paths mptcp
+//	RFC 6897, draft-hesmans-mptcp-socket, draft-samar-mptcp-socketapi       engine: Conn, mptcp
 //	RFC 8803                   0-RTT TCP Convert, client and converter      convert
 //
 // The control lane between two ends of tandem's own is described in engine/datagram.

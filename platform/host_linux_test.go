@@ -584,3 +584,28 @@ func TestCheck(t *testing.T) {
 		}
 	}
 }
+
+// TestRouteTCP: where TCP alone is captured all else goes as it did, and no rule is left.
+func TestRouteTCP(t *testing.T) {
+	if !inSpace(t) {
+		return
+	}
+	h, before, r, _ := routed(t)
+	r.TCP, r.DNS = true, nil
+	if err := h.Route(r); err != nil {
+		t.Fatal(err)
+	}
+	goes(t, "203.0.113.9 ipproto tcp dport 443", "dev tandem0 table 7340 src 198.18.0.2")
+	goes(t, "203.0.113.9 ipproto udp dport 443", "via 192.168.1.1 dev wlan0")
+	goes(t, "203.0.113.9 ipproto icmp", "via 192.168.1.1 dev wlan0")
+	goes(t, "2001:db8:f::9 ipproto tcp dport 443", "dev tandem0 table 7340")
+	goes(t, "2001:db8:f::9 ipproto udp dport 443", "via fe80::1 dev wlan0")
+	goes(t, "192.168.1.77 ipproto tcp dport 443", "192.168.1.77 dev wlan0")
+	if err := h.Route(platform.Routing{}); err != nil {
+		t.Fatal(err)
+	}
+	shell(t, "ip link del tandem0")
+	if after := dump(t); after != before {
+		t.Errorf("after:\n%s\nbefore:\n%s", after, before)
+	}
+}

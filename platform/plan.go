@@ -18,6 +18,8 @@ import (
 //	7346   all              main, but its default    the LAN
 //	7347   all              7340                     the captured prefixes: into the TUN
 //	32766  all              main                     the rest, as ever
+//
+// Where TCP alone is captured, 7345 to 7347 are for TCP alone.
 const (
 	tableMain = 254
 	tableTun  = 7340
@@ -221,13 +223,13 @@ func (p *plan) rules() {
 		}
 		for _, to := range exclude {
 			if to.Addr().Is6() == v6 {
-				p.add(Rule{Priority: priorityExclude, V6: v6, To: to.Masked(), Table: tableMain})
+				p.add(Rule{Priority: priorityExclude, V6: v6, TCP: p.want.TCP, To: to.Masked(), Table: tableMain})
 			}
 		}
 		if p.want.LAN {
-			p.add(Rule{Priority: priorityLAN, V6: v6, Table: tableMain, Specific: true})
+			p.add(Rule{Priority: priorityLAN, V6: v6, TCP: p.want.TCP, Table: tableMain, Specific: true})
 		}
-		p.add(Rule{Priority: priorityTun, V6: v6, Table: tableTun})
+		p.add(Rule{Priority: priorityTun, V6: v6, TCP: p.want.TCP, Table: tableTun})
 	}
 }
 

@@ -138,6 +138,18 @@ func TestPlanDefault(t *testing.T) {
 	s.golden()
 }
 
+// TestPlanTCP: the rules that lead into the TUN, and past it, are for TCP alone.
+func TestPlanTCP(t *testing.T) {
+	s := begin(t, wlan(), wwan())
+	r := everything()
+	r.TCP, r.DNS, r.Exclude = true, nil, prefixes("203.0.113.64/26")
+	s.route("TCP over both links", r)
+	r.TCP = false
+	s.route("all traffic", r)
+	s.route("nothing", platform.Routing{})
+	s.golden()
+}
+
 func TestPlanSplit(t *testing.T) {
 	s := begin(t, wlan(), wwan())
 	r := everything()

@@ -67,6 +67,7 @@ type Routing struct {
 	MTU     int            // of the TUN; zero: as it is
 	Capture []netip.Prefix // what goes into the TUN: 0.0.0.0/0 and ::/0, or parts
 	Exclude []netip.Prefix // what never does
+	TCP     bool           // of what is captured TCP alone goes there; the rest goes as if there were no TUN
 	Links   []string       // what sockets are pinned to
 	LAN     bool           // what is on a link, or has a route more specific than the default, goes there and not into the TUN
 	DNS     []netip.Addr   // the only servers in resolv.conf; none: it stays as it is

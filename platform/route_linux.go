@@ -181,7 +181,7 @@ func readRules() (rules []Thing, err error) {
 				continue
 			}
 			own := Rule{Priority: r.Priority, V6: family == netlink.FAMILY_V6, Mark: r.Mark, To: prefixOf(r.Dst), Table: r.Table,
-				Specific: r.SuppressPrefixlen == 0}
+				Specific: r.SuppressPrefixlen == 0, TCP: r.IPProto == syscall.IPPROTO_TCP}
 			if r.Mask != nil {
 				own.Mask = *r.Mask
 			}
@@ -321,6 +321,9 @@ func doRule(r Rule, add bool) error {
 	rule.Family, rule.Priority, rule.Table, rule.Protocol = netlink.FAMILY_V4, r.Priority, r.Table, protocol
 	if r.V6 {
 		rule.Family = netlink.FAMILY_V6
+	}
+	if r.TCP {
+		rule.IPProto = syscall.IPPROTO_TCP
 	}
 	if r.Mask != 0 {
 		rule.Mark, rule.Mask = r.Mark, &r.Mask

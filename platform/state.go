@@ -45,6 +45,7 @@ type Route struct {
 type Rule struct {
 	Priority   int
 	V6         bool
+	TCP        bool         // packets of TCP alone
 	Mark, Mask uint32       // zero Mask: packets with any mark
 	To         netip.Prefix // invalid: packets to anywhere
 	Table      int          // zero: unreachable
@@ -85,6 +86,9 @@ func (r Rule) String() string {
 	s := fmt.Sprintf("rule IPv4 %d:", r.Priority)
 	if r.V6 {
 		s = fmt.Sprintf("rule IPv6 %d:", r.Priority)
+	}
+	if r.TCP {
+		s += " tcp"
 	}
 	if r.Mask != 0 {
 		s += fmt.Sprintf(" fwmark %#x/%#x", r.Mark, r.Mask)

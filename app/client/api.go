@@ -137,7 +137,10 @@ func (c *Client) linkID(name string) (id string, ok bool) {
 // Leave forgets the hub.
 func (c *Client) Leave(ctx context.Context) error {
 	return c.change(ctx, func() error {
-		if c.member == nil {
+		switch {
+		case c.cfg.Upstream != nil:
+			return errUpstream
+		case c.member == nil:
 			return c.cfg.State.NotJoined()
 		}
 		if err := c.stop(); err != nil {

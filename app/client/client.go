@@ -5,6 +5,9 @@
 //	control       ─ calls ─►  │                          ▲
 //	engine        ─ news ──►  └─ phases, routes        bond ◄─ relay ◄─ capture, proxy, Dial
 //
+// In place of a hub there may be a proxy of another make (Upstream). Then the carriers are native, the bond speaks with
+// anybody, a dialer of tunnel/upstream stands between bond and relay, and TCP alone is captured.
+//
 // One goroutine, the loop, owns links, settings and everything that runs; calls of the local API run in it.
 // Beside it: one watches the host's links, one serves the local API, one looks up the hub's names, one
 // reads the TUN or the proxy's listener, one relays, with those that relay starts. All have ended when
@@ -34,7 +37,8 @@ import (
 type Config struct {
 	State     config.Folder
 	Host      platform.Host
-	Routes    config.Routes    // what a TUN captures; "": no TUN
+	Upstream  *Upstream        // a proxy of another make, in place of a hub; nil: the hub that was joined
+	Routes    config.Routes    // what a TUN captures; "": no TUN. Of an Upstream: TCP alone
 	Socks     Socks            // a proxy in place of a TUN
 	Socket    string           // of the local API; "": none
 	Scheduler config.Scheduler // "": the settings', or the default
@@ -51,6 +55,7 @@ type Client struct {
 	log *slog.Logger
 
 	otherBind   bool                    // links have no sockets of the system's
+	foreign     foreign                 // what native links use
 	nameservers func() []netip.AddrPort // that are asked for the hub, past the tunnel
 	news        news                    // of the engine, for the loop
 
@@ -85,6 +90,11 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Host == nil || cfg.State == "" {
 		return nil, errors.New("a client needs a host and a folder for its state")
 	}
+	if cfg.Upstream != nil {
+		if err := cfg.Upstream.check(); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Socks.Listen != "" {
 		if err := proxy.Check(cfg.Socks.Listen, cfg.Socks.Password); err != nil {
 			return nil, err
@@ -97,6 +107,7 @@ func New(cfg Config) (*Client, error) {
 		cfg: cfg, log: cfg.Log,
 		news:      news{wake: make(chan struct{}, 1)},
 		otherBind: cfg.Bind != nil,
+		foreign:   system,
 		nameservers: func() (all []netip.AddrPort) {
 			for _, a := range platform.Nameservers(string(cfg.State)) {
 				all = append(all, netip.AddrPortFrom(a, 53))

@@ -19,6 +19,7 @@ import (
 // A dialer opens connections through a bond and keeps book of them.
 type dialer struct {
 	bond   *engine.Bond
+	via    relay.Dialer // a proxy of another make, which is reached by open; nil: the bond's peer dials
 	book   *book
 	refuse func(netip.AddrPort) error // at once; nil error: not
 
@@ -51,13 +52,34 @@ func (d dialer) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream, 
 	if err := d.refuse(target); err != nil {
 		return nil, err
 	}
-	var opt engine.DialOptions
+	c, err := d.connect(ctx, target)
+	if err != nil {
+		return nil, explain(err)
+	}
+	return d.book.enter(c, target)
+}
+
+// connect asks the proxy if there is one.
+func (d dialer) connect(ctx context.Context, target netip.AddrPort) (*engine.Conn, error) {
+	if d.via == nil {
+		return d.open(ctx, target, nil)
+	}
+	s, err := d.via.Dial(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	return s.(*engine.Conn), nil
+}
+
+// open opens a connection of the bond, on which first is said at once.
+func (d dialer) open(ctx context.Context, to netip.AddrPort, first []byte) (*engine.Conn, error) {
+	opt := engine.DialOptions{First: first}
 	if d.allAtOnce {
 		for _, p := range d.bond.Paths() {
 			opt.Paths = append(opt.Paths, p.ID)
 		}
 	}
-	c, err := d.bond.Open(target, opt)
+	c, err := d.bond.Open(to, opt)
 	if err == nil {
 		doubt := time.AfterFunc(doubtTime, d.doubt.ask)
 		err = c.Established(ctx)
@@ -67,9 +89,9 @@ func (d dialer) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream, 
 		if c != nil {
 			c.Abort(err)
 		}
-		return nil, explain(err)
+		return nil, err
 	}
-	return d.book.enter(c, target)
+	return c, nil
 }
 
 // explain adds to the engine's error what the application is told: what the system's own TCP would say. What

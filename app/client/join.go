@@ -31,6 +31,9 @@ const (
 // Join enrols this device with a code. It works while Run runs, and without. When it fails nothing has
 // changed; a code whose answer was lost may be tried again.
 func (c *Client) Join(ctx context.Context, text string) (control.Joined, error) {
+	if c.cfg.Upstream != nil {
+		return control.Joined{}, errUpstream
+	}
 	code, err := invite.Parse(text)
 	if err == nil {
 		err = code.Check(time.Now())

@@ -27,6 +27,14 @@ func (l *lane) toApplications(pkts [][]byte) {
 	}
 }
 
+// packets takes what is not TCP from captures; nil: proxies of other makes take nothing else.
+func (v *live) packets() func(pkts [][]byte) {
+	if v.native != nil {
+		return nil
+	}
+	return v.fromApplications
+}
+
 // fromApplications is what captures call.
 func (v *live) fromApplications(pkts [][]byte) {
 	v.lane.flows.count(pkts, true)

@@ -36,7 +36,7 @@ type link struct {
 
 // A pipe is a link as the engine sees it. Its carrier may be replaced at any time.
 type pipe struct {
-	carrier    atomic.Pointer[carrier.Carrier]
+	carrier    bearerPlace
 	attachment atomic.Pointer[engine.Attachment]
 	heard      atomic.Bool   // anything from the hub, since the carrier was opened
 	came       atomic.Uint64 // packets from the hub
@@ -120,7 +120,7 @@ func (v *live) reconcile(links []platform.Link, now time.Time) {
 			v.adjust(l, set)
 			fallthrough
 		default:
-			if moved(l.seen, r, l.endpoint) {
+			if v.moved(l, r) {
 				v.log.Info("link has changed", "link", r.Name)
 				l.seen = r
 				v.open(l, now)
@@ -128,9 +128,23 @@ func (v *live) reconcile(links []platform.Link, now time.Time) {
 			}
 		}
 	}
+	if came && v.native != nil {
+		v.native.appeared()
+	}
 	if came && v.silence != (time.Time{}) {
 		v.askLookup() // it may be the first that reaches a name server
 	}
+}
+
+// moved reports whether the carrier of a link is of no use on the link as it is now.
+func (v *live) moved(l *link, is platform.Link) bool {
+	if v.native != nil {
+		was4, was6 := ownAddrs(l.seen)
+		if v4, v6 := ownAddrs(is); v4 != was4 || v6 != was6 {
+			return true
+		}
+	}
+	return moved(l.seen, is, l.endpoint)
 }
 
 // moved reports whether a carrier opened on a link as it was is of no use on it as it is. Addresses that come do
@@ -164,7 +178,7 @@ func (v *live) take(r platform.Link, set config.Link, now time.Time) {
 		return // show says so
 	}
 	v.Client.member = new(v.member)
-	if err := v.cfg.State.SaveMembership(v.member); err != nil {
+	if err := v.keep(v.member); err != nil {
 		v.log.Error("slots are not kept", "err", err)
 	}
 	l := &link{slot: slot, seen: r, settings: set}
@@ -180,20 +194,17 @@ func (v *live) open(l *link, now time.Time) {
 	l.revival.begin(now)
 	l.endpoint = pick(l.seen, v.endpoints, l.tries/triesPerEndpoint)
 	if !l.endpoint.IsValid() {
-		l.trouble = "looking up the hub's address"
+		l.trouble = "looking up the address of " + v.peer()
 		if len(v.endpoints) > 0 {
-			l.trouble = "the hub has no address that this link can reach"
+			l.trouble = v.peer() + " has no address that this link can reach"
 		}
 		return
 	}
-	if mtu := pathMTU(l.seen.MTU, l.endpoint); mtu != l.mtu {
+	if mtu := v.pathMTU(l); mtu != l.mtu || v.native != nil {
 		v.detach(l)
 		l.mtu = mtu
 	}
-	c, err := carrier.Open(carrier.Config{
-		Private: v.member.Slots[l.slot].Key, Peer: v.member.Hub, Endpoint: l.endpoint, Bind: v.cfg.Bind(l.seen.Name),
-		MTU: l.mtu, Receive: l.pipe.receive, Log: v.log.With("link", l.seen.Name),
-	})
+	c, err := v.bear(l)
 	if err != nil {
 		l.trouble = cannotPin(err)
 		v.log.Warn("link is not usable", "link", l.seen.Name, "err", err)
@@ -205,6 +216,21 @@ func (v *live) open(l *link, now time.Time) {
 	v.renew(l)
 }
 
+// bear opens a carrier on a link.
+func (v *live) bear(l *link) (bearer, error) {
+	if v.native != nil {
+		return v.native.bear(l)
+	}
+	c, err := carrier.Open(carrier.Config{
+		Private: v.member.Slots[l.slot].Key, Peer: v.member.Hub, Endpoint: l.endpoint, Bind: v.cfg.Bind(l.seen.Name),
+		MTU: l.mtu, Receive: l.pipe.receive, Log: v.log.With("link", l.seen.Name),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
 func cannotPin(err error) string {
 	if errors.Is(err, os.ErrPermission) {
 		return fmt.Sprintf("it cannot be used without root: %v", err)
@@ -214,7 +240,7 @@ func cannotPin(err error) string {
 
 // shut closes the carrier of a link.
 func (v *live) shut(l *link) {
-	if c := l.pipe.carrier.Swap(nil); c != nil {
+	if c := l.pipe.carrier.Take(); c != nil {
 		v.meter(l.seen.ID).keep(c.Stats())
 		c.Close()
 	}
@@ -250,9 +276,19 @@ func (v *live) adjustLimits(l *link, set config.Link) {
 
 // attach makes a path of a link whose carrier has a session.
 func (v *live) attach(l *link) {
-	a := v.bond.AttachAs(engine.PathID(l.slot), &l.pipe, v.pathConfig(l.slot, l.mtu, l.settings.Role))
+	a := v.bond.AttachAs(engine.PathID(l.slot), &l.pipe, v.pathConfig(l))
 	l.pipe.attachment.Store(a)
-	v.bond.Ping() // for its RTT
+	if v.native == nil {
+		v.bond.Ping() // for its RTT
+	}
+}
+
+// pathMTU is the longest packet of the engine's on a link.
+func (v *live) pathMTU(l *link) int {
+	if v.native != nil {
+		return l.seen.MTU
+	}
+	return pathMTU(l.seen.MTU, l.endpoint)
 }
 
 // pathMTU is what is left of a link's MTU for packets inside the carrier: less 60 octets of headers over

@@ -28,6 +28,7 @@ type live struct {
 	lane   lane
 	dialer dialer
 	inner  addresses
+	native *nativeMode // nil: the peer is a hub
 
 	ctx    context.Context // ends when close is called
 	cancel context.CancelFunc
@@ -71,8 +72,17 @@ func (c *Client) newLive() (v *live, err error) {
 	v.inner.hub4, v.inner.hub6 = invite.HubAddrs(v.member.Hub)
 	v.inner.host4, v.inner.host6 = invite.HostAddrs(v.member.Hub)
 	v.ctx, v.cancel = context.WithCancel(context.Background())
-	v.bond = v.engine.Bond(v.bondConfig())
-	v.dialer = dialer{bond: v.bond, book: newBook(), refuse: v.refuse, allAtOnce: c.cfg.AllAtOnce, doubt: &doubt{ping: v.bond.Ping}}
+	bond := v.bondConfig()
+	v.dialer = dialer{book: newBook(), refuse: v.refuse, allAtOnce: c.cfg.AllAtOnce}
+	if c.cfg.Upstream != nil {
+		if v.native, err = v.newNative(); err != nil {
+			v.cancel()
+			return nil, errors.Join(err, v.engine.Close())
+		}
+		bond, v.dialer.via = v.native.bondConfig(), v.native.dialer()
+	}
+	v.bond = v.engine.Bond(bond)
+	v.dialer.bond, v.dialer.doubt = v.bond, &doubt{ping: v.sendPings}
 	defer func() {
 		if err != nil {
 			v.close()
@@ -153,12 +163,43 @@ func (v *live) fail(why error) {
 	}
 }
 
-// pathConfig describes a slot's path to the engine.
-func (v *live) pathConfig(slot, mtu int, role config.Role) engine.PathConfig {
-	v4, v6 := invite.SlotAddrs(v.member.Hub, v.member.Device, slot)
-	return engine.PathConfig{
-		Local4: v4, Local6: v6, Peer4: v.inner.hub4, Peer6: v.inner.hub6, MTU: mtu, Role: roles[role],
+// pathConfig describes a link's path to the engine.
+func (v *live) pathConfig(l *link) engine.PathConfig {
+	if v.native != nil {
+		return v.native.pathConfig(l)
 	}
+	v4, v6 := invite.SlotAddrs(v.member.Hub, v.member.Device, l.slot)
+	return engine.PathConfig{
+		Local4: v4, Local6: v6, Peer4: v.inner.hub4, Peer6: v.inner.hub6, MTU: l.mtu, Role: roles[l.settings.Role],
+	}
+}
+
+// ping asks for a sign of life over every path. It runs in the loop.
+func (v *live) ping() {
+	if v.native == nil {
+		v.bond.Ping()
+		return
+	}
+	for _, l := range v.carried {
+		v.renew(l)
+	}
+}
+
+// sendPings is ping for everybody else.
+func (v *live) sendPings() {
+	if v.native == nil {
+		v.bond.Ping()
+		return
+	}
+	v.post(v.ctx, v.ping)
+}
+
+// peer is what the other end is called.
+func (v *live) peer() string {
+	if v.native != nil {
+		return "the proxy"
+	}
+	return "the hub"
 }
 
 // route has the system's routes follow, from the moment that the hub has answered: before, capturing would
@@ -188,9 +229,12 @@ func (v *live) wantedRouting() platform.Routing {
 	r := platform.Routing{
 		Tun: v.tun, MTU: tunMTU, LAN: v.settings.LAN,
 		Addrs:   []netip.Prefix{whole(v.inner.host4), whole(v.inner.host6)},
-		Capture: append(v.cfg.Routes.Prefixes(), whole(v.inner.hub4), whole(v.inner.hub6)),
+		Capture: v.cfg.Routes.Prefixes(), TCP: v.native != nil,
 	}
-	if slices.ContainsFunc(r.Capture, func(p netip.Prefix) bool { return p.Bits() == 0 }) {
+	if v.native == nil {
+		r.Capture = append(r.Capture, whole(v.inner.hub4), whole(v.inner.hub6))
+	}
+	if v.native == nil && slices.ContainsFunc(r.Capture, func(p netip.Prefix) bool { return p.Bits() == 0 }) {
 		r.DNS = []netip.Addr{v.inner.hub4, v.inner.hub6}
 	}
 	for _, l := range v.carried {

@@ -89,6 +89,8 @@ func (c *Client) load() (err error) {
 	}
 	m, err := c.cfg.State.Membership()
 	switch {
+	case c.cfg.Upstream != nil:
+		c.member = c.cfg.Upstream.membership()
 	case err == nil:
 		c.member = &m
 	case !errors.Is(err, config.ErrNotJoined):

@@ -55,12 +55,18 @@ func (r *revival) due(now time.Time) bool {
 // advance brings each link a step further, and reports whether a handshake's answer is due any moment.
 func (v *live) advance(now time.Time) (awaited bool) {
 	v.look()
+	if v.native != nil {
+		v.native.choose()
+	}
 	alive := false
 	for _, l := range v.carried {
 		alive = alive || l.alive
 	}
 	switch {
 	case alive:
+		if v.native != nil && !v.met {
+			v.native.learn()
+		}
 		v.silence, v.met = time.Time{}, true
 	case v.silence.IsZero():
 		v.silence = now
@@ -77,7 +83,7 @@ func (v *live) advance(now time.Time) (awaited bool) {
 	}
 	if quiet || now.Sub(v.pinged) >= period {
 		v.pinged = now
-		v.bond.Ping()
+		v.ping()
 	}
 	v.pardon(now)
 	if !alive && now.Sub(v.silence) > silenceMax {
@@ -107,7 +113,7 @@ func (v *live) advanceLink(l *link, now time.Time, othersAlive bool) (awaited bo
 	}
 	if l.revival.due(now) {
 		l.tries++
-		if c == nil || l.tries%triesPerEndpoint == 0 {
+		if c == nil || v.native == nil && l.tries%triesPerEndpoint == 0 {
 			v.reopen(l, now)
 		} else {
 			v.renew(l)
@@ -147,8 +153,13 @@ func (v *live) look() {
 	for _, p := range v.bond.Paths() {
 		if l := bySlot[int(p.ID)]; l != nil {
 			l.rtt, l.loss = p.RTT, p.Loss
-			was := l.alive
-			l.alive = l.pipe.answered() && !p.Suspect && !v.left
+			was, silent := l.alive, p.Suspect
+			if b, ok := l.pipe.carrier.Load().(*nativeBearer); ok {
+				var trouble string
+				l.rtt, trouble = b.health()
+				silent = trouble != ""
+			}
+			l.alive = l.pipe.answered() && !silent && !v.left
 			if was && !l.alive {
 				l.fell = time.Now()
 				v.pinged = time.Time{} // are the others, which may be idle, silent too?
@@ -230,7 +241,17 @@ func (v *live) linkState(id string) (state, reason string) {
 	case l.alive:
 		return control.LinkConnected, ""
 	case l.pipe.attachment.Load() == nil:
-		return control.LinkConnecting, "the hub at " + l.endpoint.String() + " has not answered yet"
+		return control.LinkConnecting, v.peer() + " at " + l.endpoint.String() + " has not answered yet" + l.why()
 	}
-	return control.LinkSilent, "the hub does not answer over it any more"
+	return control.LinkSilent, v.peer() + " does not answer over it any more" + l.why()
+}
+
+// why is what is known of why a proxy does not answer over a link.
+func (l *link) why() string {
+	if b, ok := l.pipe.carrier.Load().(*nativeBearer); ok {
+		if _, trouble := b.health(); trouble != "" {
+			return ": " + trouble
+		}
+	}
+	return ""
 }

@@ -33,7 +33,7 @@ func (v *live) startSocks() error {
 		return errors.Join(err, l.Close())
 	}
 	p, err := proxy.New(proxy.Config{
-		Listener: l, User: s.User, Password: s.Password, Resolve: v.resolveInside, Packets: v.fromApplications,
+		Listener: l, User: s.User, Password: s.Password, Resolve: v.resolver(), Packets: v.packets(),
 		Host4: v.inner.host4, Host6: v.inner.host6, MTU: tunMTU, Log: v.log,
 	})
 	if err != nil {
@@ -48,6 +48,14 @@ func (v *live) startSocks() error {
 		return o, nil
 	})
 	return nil
+}
+
+// resolver looks names up for programs: as a hub does, or as the system does where there is none.
+func (v *live) resolver() lookup {
+	if v.native != nil {
+		return asSystem
+	}
+	return v.resolveInside
 }
 
 // resolveInside asks the hub's name server, so that names mean what they mean there.

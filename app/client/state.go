@@ -177,7 +177,10 @@ func (c *Client) reason(s control.State) string {
 		return c.idle()
 	case control.Connected:
 		if c.live.unrouted != "" {
-			return "traffic does not go through the hub as it should, which is tried again: " + c.live.unrouted
+			return "traffic does not go through " + c.live.peer() + " as it should, which is tried again: " + c.live.unrouted
+		}
+		if c.live.native != nil {
+			return c.live.native.notice()
 		}
 	case control.Unreachable:
 		var over []string
@@ -186,8 +189,8 @@ func (c *Client) reason(s control.State) string {
 				over = append(over, l.Name)
 			}
 		}
-		return fmt.Sprintf("hub unreachable since %s: %s does not answer over %s; it is tried again without end",
-			c.live.silence.Format(time.TimeOnly), s.Hub.Endpoint, strings.Join(over, ", "))
+		return fmt.Sprintf("%s unreachable since %s: %s does not answer over %s; it is tried again without end",
+			strings.TrimPrefix(c.live.peer(), "the "), c.live.silence.Format(time.TimeOnly), s.Hub.Endpoint, strings.Join(over, ", "))
 	}
 	return ""
 }

@@ -25,7 +25,7 @@ func (v *live) startTun() error {
 		return err
 	}
 	k, err := capture.New(capture.Config{
-		Device: device, Addr4: v.inner.host4, Addr6: v.inner.host6, Packets: v.fromApplications, Refuse: v.refuse, Log: v.log,
+		Device: device, Addr4: v.inner.host4, Addr6: v.inner.host6, Packets: v.packets(), Refuse: v.refuse, Log: v.log,
 	})
 	if err != nil {
 		device.Close()

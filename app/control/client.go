@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"syscall"
 )
 
@@ -79,16 +78,6 @@ func (c *Client) Join(ctx context.Context, code string) (j Joined, err error) {
 
 // Leave forgets the hub.
 func (c *Client) Leave(ctx context.Context) error { return c.call(ctx, "POST", "/leave", nil, nil) }
-
-// Connections returns the connections that are carried now.
-func (c *Client) Connections(ctx context.Context) (all []Connection, err error) {
-	return all, c.call(ctx, "GET", "/connections", nil, &all)
-}
-
-// Connection returns one of them, with its trace.
-func (c *Client) Connection(ctx context.Context, number int) (one Connection, err error) {
-	return one, c.call(ctx, "GET", "/connections/"+strconv.Itoa(number), nil, &one)
-}
 
 // Flows returns the flows of datagrams.
 func (c *Client) Flows(ctx context.Context) (all []Flow, err error) {

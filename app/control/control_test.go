@@ -65,6 +65,15 @@ func (f *fake) Connections(context.Context) ([]Connection, error) {
 func (f *fake) Connection(_ context.Context, n int) (Connection, error) {
 	return Connection{Number: n, Trace: "syn"}, f.note("connection %d", n)
 }
+func (f *fake) CloseConnection(_ context.Context, n int) error { return f.note("close %d", n) }
+func (f *fake) OpenSubflow(_ context.Context, n int, o SubflowOpen) (int, error) {
+	text, _ := json.Marshal(o)
+	return 3, f.note("open %d %s", n, text)
+}
+func (f *fake) ChangeSubflow(_ context.Context, n, id int, change SubflowChange) error {
+	text, _ := json.Marshal(change)
+	return f.note("subflow %d %d %s", n, id, text)
+}
 func (f *fake) Flows(context.Context) ([]Flow, error) {
 	return []Flow{{Protocol: "udp", Sent: 9}}, f.note("flows")
 }
@@ -203,7 +212,11 @@ func TestGuard(t *testing.T) {
 		{nothing, "GET", "/state", 403}, {nothing, "POST", "/up", 403}, {nothing, "GET", "/watch", 403},
 		{toggle, "GET", "/state", 200}, {toggle, "POST", "/up", 200}, {toggle, "POST", "/down", 200}, {toggle, "POST", "/links/a", 200},
 		{toggle, "POST", "/join", 403}, {toggle, "POST", "/leave", 403}, {toggle, "GET", "/connections", 403},
-		{toggle, "GET", "/connections/1", 403}, {toggle, "GET", "/flows", 403},
+		{toggle, "GET", "/connections/1", 403}, {toggle, "GET", "/flows", 403}, {toggle, "POST", "/connections/1/close", 403},
+		{toggle, "POST", "/connections/1/subflows", 403}, {toggle, "POST", "/connections/1/subflows/2", 403},
+		{own, "POST", "/connections/1/close", 200}, {own, "POST", "/connections/one/close", 404}, {own, "GET", "/connections/1/close", 405},
+		{own, "POST", "/connections/1/subflows", 200}, {own, "POST", "/connections/1/subflows/2", 200},
+		{own, "POST", "/connections/1/subflows/two", 404},
 		{own, "POST", "/leave", 200}, {own, "GET", "/connections/1", 200}, {own, "GET", "/connections/one", 404}, {own, "GET", "/nowhere", 404},
 	} {
 		r := httptest.NewRequest(c.method, c.path, strings.NewReader("{}"))

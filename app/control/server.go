@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"strconv"
 	"time"
 
 	"tandem/app/config"
@@ -165,14 +164,7 @@ func handler(b Backend) http.Handler {
 		return b.Join(r.Context(), code)
 	})
 	add("POST /leave", own, func(r *http.Request) (any, error) { return nil, b.Leave(r.Context()) })
-	add("GET /connections", own, func(r *http.Request) (any, error) { return b.Connections(r.Context()) })
-	add("GET /connections/{number}", own, func(r *http.Request) (any, error) {
-		n, err := strconv.Atoi(r.PathValue("number"))
-		if err != nil {
-			return nil, fmt.Errorf("connection %q: %w", r.PathValue("number"), ErrUnknown)
-		}
-		return b.Connection(r.Context(), n)
-	})
+	serveConnections(add, b)
 	add("GET /flows", own, func(r *http.Request) (any, error) { return b.Flows(r.Context()) })
 	mux.Handle("GET /watch", guard(toggle, watch(b)))
 	return mux

@@ -100,27 +100,6 @@ func replace[T any](is, to *T) {
 	}
 }
 
-// Connection is a TCP connection that an application has opened.
-type Connection struct {
-	Number   int            `json:"number"`
-	Target   netip.AddrPort `json:"target"`
-	State    string         `json:"state"`
-	Opened   time.Time      `json:"opened"`
-	Sent     uint64         `json:"sent"` // octets, acknowledged
-	Received uint64         `json:"received"`
-	Subflows []Subflow      `json:"subflows"`
-	Trace    string         `json:"trace,omitempty"` // its last events, when asked for by its number
-}
-
-// Subflow is what of a connection goes over one link.
-type Subflow struct {
-	Link     string  `json:"link"`
-	State    string  `json:"state"`
-	RTT      float64 `json:"rtt_ms"`
-	Sent     uint64  `json:"sent"`
-	Received uint64  `json:"received"`
-}
-
 // Flow is datagrams of one protocol between two addresses, of the last minute.
 type Flow struct {
 	Protocol string         `json:"protocol"` // udp, icmp or a number
@@ -147,5 +126,8 @@ type Backend interface {
 	Leave(ctx context.Context) error
 	Connections(ctx context.Context) ([]Connection, error)
 	Connection(ctx context.Context, number int) (Connection, error)
+	CloseConnection(ctx context.Context, number int) error
+	OpenSubflow(ctx context.Context, number int, o SubflowOpen) (id int, err error)
+	ChangeSubflow(ctx context.Context, number, id int, change SubflowChange) error
 	Flows(ctx context.Context) ([]Flow, error)
 }

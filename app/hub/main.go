@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string) int {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{err} })
 	state := root.PersistentFlags().String("state", defaultState(), "`DIR` of keys and devices")
-	root.AddCommand(runCommand(state), inviteCommand(state), devicesCommand(state), revokeCommand(state), checkCommand(state))
+	root.AddCommand(runCommand(state), inviteCommand(state), devicesCommand(state), revokeCommand(state), checkCommand(state), convertCommand())
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
 	var m misuse
@@ -114,17 +114,23 @@ func options(c *cobra.Command, cfg *server.Config) (parse func() error) {
 	f.BoolVar(&cfg.AllowSMTP, "allow-smtp", false, "let devices reach TCP port 25")
 	f.StringVar(&cfg.Metrics, "metrics", "", "loopback `ADDR:PORT` at which Prometheus finds metrics")
 	return func() error {
-		at := *listen
-		if strings.HasPrefix(at, ":") {
-			at = "[::]" + at
-		}
-		parsed, err := netip.ParseAddrPort(at)
-		if err != nil {
-			return misuse{fmt.Errorf("--listen wants ADDR:PORT with an IP address, not %q", *listen)}
-		}
+		parsed, err := parseListen(*listen)
 		cfg.Listen = parsed
-		return nil
+		return err
 	}
+}
+
+// parseListen reads where to listen; no address means all.
+func parseListen(text string) (netip.AddrPort, error) {
+	at := text
+	if strings.HasPrefix(at, ":") {
+		at = "[::]" + at
+	}
+	parsed, err := netip.ParseAddrPort(at)
+	if err != nil {
+		return parsed, misuse{fmt.Errorf("--listen wants ADDR:PORT with an IP address, not %q", text)}
+	}
+	return parsed, nil
 }
 
 func runCommand(state *string) *cobra.Command {

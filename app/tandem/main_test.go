@@ -56,7 +56,9 @@ func TestMisuse(t *testing.T) {
 		{"run --establish quickly", "--establish is timer or sim"},
 		{"run --socks 1080", "--socks wants ADDR:PORT"},
 		{"run --socks 127.0.0.1:1080 --routes default", "--socks takes the place of --routes"},
-		{"run --hub socks5://192.0.2.1:1080", "not supported yet"},
+		{"run --hub socks5://192.0.2.1", "at HOST:PORT"},
+		{"run --hub http://192.0.2.1:80", "convert or socks5, not"},
+		{"run --hub 192.0.2.1:1080", "a proxy is convert://HOST:PORT or socks5://"},
 		{"link", "a link's name"},
 		{"link wlan0", "what is to change?"},
 		{"link wlan0 first", `"first" is none of on, off`},
@@ -197,10 +199,13 @@ func TestNoSecretIsSaid(t *testing.T) {
 	}
 }
 
-// TestHelpNamesWhatWorks: what is refused in any case is not offered.
-func TestHelpNamesWhatWorks(t *testing.T) {
-	if said := newTerminal(t).types(0, "--socks", "run", "--help"); strings.Contains(said, "convert") || strings.Contains(said, "--hub") {
-		t.Errorf("help offers proxies of other makes:\n%s", said)
+// TestHelpTellsLimits: what proxies of other makes do not carry is said where they are offered.
+func TestHelpTellsLimits(t *testing.T) {
+	said := newTerminal(t).types(0, "--socks", "run", "--help")
+	for _, words := range []string{"convert://HOST:PORT", "TCP alone is carried", "CAP_NET_RAW", "without encryption"} {
+		if !strings.Contains(said, words) {
+			t.Errorf("help does not say %q:\n%s", words, said)
+		}
 	}
 }
 

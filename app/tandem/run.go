@@ -49,25 +49,34 @@ func (m *manner) read(c *cobra.Command) (routes config.Routes, socks client.Sock
 	return routes, socks, err
 }
 
+const runHelp = `Run the daemon, which connects to the hub, until interrupted.
+
+With --hub a proxy of another make takes the hub's place: a transport converter (RFC 8803), such as tandem-hub convert, or a
+SOCKS5 proxy, such as one that runs under mptcpize. What it must speak is Multipath TCP, or each connection takes one link.
+Packets leave the links as they are, without a tunnel and without encryption of their own. TCP alone is carried: UDP, ICMP and
+the names of hosts go as they did. Links are used on Linux only, and by root or with CAP_NET_RAW.`
+
 func runCommand(o *options) *cobra.Command {
 	var m manner
 	var scheduler, establish, hub string
 	var verbose bool
-	c := &cobra.Command{Use: "run", Short: "Run the daemon, which connects to the hub, until interrupted", Args: noArguments}
+	c := &cobra.Command{Use: "run", Short: "Run the daemon, which connects to the hub, until interrupted", Long: runHelp, Args: noArguments}
 	m.flags(c)
 	f := c.Flags()
 	f.StringVar(&scheduler, "scheduler", "", "choose links for packets by this `NAME`: "+config.Schedulers+" (default: as set, else earliest)")
 	f.StringVar(&establish, "establish", "timer", "begin connections as `timer|sim`: over the best link and then others, or over all at once,\nof which the first to answer wins")
-	f.StringVar(&hub, "hub", "", "")
-	f.MarkHidden("hub")
+	f.StringVar(&hub, "hub", "", "use no hub but a proxy of another make at this `URL`, for TCP alone: convert://HOST:PORT or\n"+
+		"socks5://[USER:PASSWORD@]HOST:PORT; needs no join, and CAP_NET_RAW even with --socks")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log more")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if hub != "" {
-			return misuse{errors.New("--hub: proxies of other makes are not supported yet")}
-		}
 		cfg, err := daemonConfig(c, o, m, scheduler, establish)
 		if err != nil {
 			return err
+		}
+		if hub != "" {
+			if cfg.Upstream, err = client.ParseUpstream(hub); err != nil {
+				return misuse{about("hub", err)}
+			}
 		}
 		level := slog.LevelInfo
 		if verbose {
@@ -90,7 +99,7 @@ func runCommand(o *options) *cobra.Command {
 
 // warnEarly says what will be missing once this device has joined a hub. When it has, missing it is an error.
 func warnEarly(cfg client.Config) {
-	if _, err := cfg.State.Membership(); !errors.Is(err, config.ErrNotJoined) || cfg.Routes == "" {
+	if _, err := cfg.State.Membership(); cfg.Upstream != nil || !errors.Is(err, config.ErrNotJoined) || cfg.Routes == "" {
 		return
 	}
 	for _, f := range platform.CheckTun() {

@@ -27,6 +27,7 @@ func suites() []suite {
 		{"kernel", "the engine with the kernel's Multipath TCP, in both roles", runKernel},
 		{"bulk", "1 GiB each way over 300 and 200 Mbit/s, in both roles", runBulk},
 		{"e2e", "hub and client with real programs, over 50 and 30 Mbit/s", runE2E},
+		{"native", "proxies of other makes over native links, over 50 and 30 Mbit/s", runNative},
 		{"self", "the kernel with itself: is the lab right?", runSelf},
 	}
 }

@@ -212,7 +212,7 @@ type task struct {
 }
 
 var kinds = map[string]func(context.Context, task, io.Writer) (account, error){
-	"quic": runQUIC, "crowd": runCrowd, "half": runHalf, "late": runLate, "flood": runFlood,
+	"quic": runQUIC, "crowd": runCrowd, "half": runHalf, "late": runLate, "flood": runFlood, "socks": runSOCKS,
 }
 
 // An account is what came of a task.

@@ -131,6 +131,12 @@ func (c *Control) SetPath(now clock.Time, s PathState) {
 	}
 }
 
+// PathTold reports whether the peer has acknowledged what SetPath said last about a path.
+func (c *Control) PathTold(id PathID) bool {
+	said := slices.ContainsFunc(c.own, func(s PathState) bool { return s.ID == id })
+	return said && !slices.ContainsFunc(c.news, func(m news) bool { return m.kind == pathNews && m.path == id })
+}
+
 // SetFamilies tells the peer that other families have a tested default route now.
 func (c *Control) SetFamilies(now clock.Time, f Families) {
 	if c.cfg.Families != f {

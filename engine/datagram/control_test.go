@@ -323,7 +323,13 @@ func TestSetPathTellsTheLatest(t *testing.T) {
 	w.ends[0].SetPath(w.now, PathState{ID: 1})
 	w.ends[0].SetPath(w.now, want)
 	w.ends[0].SetPath(w.now, want)
+	if w.ends[0].PathTold(1) {
+		t.Error("told before anything left")
+	}
 	w.run(time.Second)
+	if !w.ends[0].PathTold(1) || w.ends[0].PathTold(2) || w.ends[1].PathTold(1) {
+		t.Error("told, and only that")
+	}
 	if es := w.got(1, PeerPath); len(es) != 1 || es[0].State != want {
 		t.Fatalf("%+v", es)
 	}

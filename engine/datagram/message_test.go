@@ -38,6 +38,24 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// A PATH of a peer that knows no limits says 0, which is none; one that says more than we know is taken for what
+// we know; one that says less is none.
+func TestPathOfOtherVersions(t *testing.T) {
+	want := PathState{ID: 3, State: Down, Role: Backup, LimitUp: 1000, LimitDown: 1 << 33, Price: 5}
+	body := appendPath(nil, 2, want)[messageLen:]
+	for n := range body {
+		if _, err := parsePath(body[:n]); err != ErrMalformed {
+			t.Fatalf("%d octets: %v", n, err)
+		}
+	}
+	if got, err := parsePath(append(body, 1, 2, 3, 4)); got != want || err != nil {
+		t.Fatalf("%+v %v", got, err)
+	}
+	if got, err := parsePath(make([]byte, pathLen)); got != (PathState{}) || err != nil {
+		t.Fatalf("%+v %v", got, err)
+	}
+}
+
 // length promises what append needs.
 func TestLengths(t *testing.T) {
 	c := NewControl(ControlConfig{Epoch: 1})

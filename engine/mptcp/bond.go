@@ -30,12 +30,16 @@ type Bond struct {
 	blocked   queue      // Paired: waits for room on a path
 	misses    int        // blocked connections that tried in vain since something happened
 	wakeAt    clock.Time // when pacing lets a blocked connection go on
+	shareAt   clock.Time // unless Paired: when the shares of limits are reckoned anew
 	changed   queue      // waits for Next
 	strays    strays
 	lane      *lane                      // Paired
 	datagrams *datagrams                 // Paired
 	events    []Event                    // wait for NextEvent
 	asked     map[datagram.OfferID]*Conn // Paired: dialled and not answered
+	lessons   lessons
+	half      index[uint16] // asked by others and not established, by the fast hash of the own key
+	keyed     index[uint64] // asked by others, by the peer's key
 	counters  Counters
 	seg       wire.Segment // the packet in hand
 	scratch   [2048]byte   // for checksums
@@ -48,10 +52,14 @@ type bondPath struct {
 	cfg   PathConfig
 	state *path.Path // Paired: shared by all subflows
 
-	early    int  // octets in SYNs that nobody has answered yet
-	peerRole Role // what the peer wants it used for
-	peerOff  bool // the peer does not use it
-	gone     bool // detached
+	early    int        // octets in SYNs that nobody has answered yet
+	heardAt  clock.Time // when the last packet came over it
+	won      uint64     // races that it won
+	grade    int        // how good it is for the connection in hand
+	peerRole Role       // what the peer wants it used for
+	peerOff  bool       // the peer does not use it
+	gone     bool       // detached
+	pathLimits
 	liveness
 	outgoing
 }
@@ -80,8 +88,12 @@ func (p *bondPath) reaches(remote netip.Addr) bool {
 // NewBond returns a bond without paths.
 func NewBond(cfg Config) *Bond {
 	cfg.Limits = cfg.Limits.withDefaults()
+	cfg.Inactivity = cfg.Inactivity.withDefaults()
 	if cfg.Linger == 0 {
 		cfg.Linger = defaultLinger
+	}
+	if cfg.FirstPort == 0 || cfg.LastPort < cfg.FirstPort {
+		cfg.FirstPort, cfg.LastPort = portFirst, portLast
 	}
 	if cfg.Control == "" {
 		cfg.Control = "lia"
@@ -96,9 +108,12 @@ func NewBond(cfg Config) *Bond {
 		flows:   make(map[flowKey]*subflow),
 		tokens:  make(map[uint32]*Conn),
 		ports:   make(map[uint16]bool),
+		half:    make(index[uint16]),
+		keyed:   make(index[uint64]),
 	}
-	b.wakeAt = clock.Never
+	b.wakeAt, b.shareAt = clock.Never, clock.Never
 	b.offers.init()
+	b.lessons.init()
 	b.ready.id, b.blocked.id, b.changed.id = inReady, inBlocked, inChanged
 	if cfg.Paired {
 		b.lane = b.newLane()
@@ -129,6 +144,7 @@ func (b *Bond) Attach(now clock.Time, id PathID, cfg PathConfig) {
 	}
 	b.Detach(now, id)
 	p := &bondPath{id: id, cfg: cfg, liveness: liveness{pingAt: clock.Never, since: now}, outgoing: outgoing{credit: creditMost}}
+	p.heardAt = now.Add(-fresh)
 	if b.cfg.Paired {
 		p.state = path.New(b.control(cfg.MTU), cfg.MTU)
 	}
@@ -139,6 +155,7 @@ func (b *Bond) Attach(now clock.Time, id PathID, cfg PathConfig) {
 	b.paths = append(b.paths[:i], append([]*bondPath{p}, b.paths[i:]...)...)
 	b.lane.attach(now, p)
 	b.recall(p)
+	b.limit(now, p)
 	b.eachConn(func(c *Conn) {
 		c.meet(now, p)
 		b.touch(now, c)
@@ -169,6 +186,7 @@ func (b *Bond) Detach(now clock.Time, id PathID) {
 	}
 	b.paths = kept
 	p.gone = true
+	b.lessons.forget(id)
 	b.lane.detach(now, p)
 	b.reroute(now, p)
 	b.eachConn(func(c *Conn) {
@@ -209,4 +227,8 @@ func (b *Bond) Next() (c *Conn, what Change, ok bool) {
 }
 
 // Counters returns how many packets were dropped and limits hit, by reason.
-func (b *Bond) Counters() Counters { return b.counters }
+func (b *Bond) Counters() Counters {
+	c := b.counters
+	c.LimitLessons = b.lessons.dropped
+	return c
+}

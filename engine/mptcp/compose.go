@@ -7,8 +7,17 @@ import (
 )
 
 // synOptionsLen is the length of a SYN's options without timestamps: MSS, window scale, SACK
-// permitted, MP_CAPABLE.
-const synOptionsLen = wire.MSSLen + wire.WindowScaleLen + wire.SACKPermittedLen + 4
+// permitted, MP_CAPABLE, and what RobE adds.
+func (c *Conn) synOptionsLen() int {
+	n := wire.MSSLen + wire.WindowScaleLen + wire.SACKPermittedLen + 4
+	if c.est.explicit {
+		n += wire.RobELen
+	}
+	if c.est.reports {
+		n += 4
+	}
+	return n
+}
 
 // Compose is for tcp.Owner.
 func (f *subflow) Compose(now clock.Time, t *tcp.Subflow, seg *wire.Segment, part tcp.Part, room int) {
@@ -18,7 +27,7 @@ func (f *subflow) Compose(now clock.Time, t *tcp.Subflow, seg *wire.Segment, par
 	case seg.Flags&wire.RST != 0:
 		f.composeReset(o, room)
 	case seg.Flags&wire.SYN != 0:
-		f.composeSYN(now, seg)
+		f.composeSYN(now, seg, room)
 	case c.plain():
 		f.composeInfinite(o, part, room)
 	case f.join && f.active && !f.ready:
@@ -27,22 +36,28 @@ func (f *subflow) Compose(now clock.Time, t *tcp.Subflow, seg *wire.Segment, par
 		f.composeCapable(o, part, room)
 	default:
 		before := o.Len()
-		if part.Len == 0 && f.composeSignal(now, o, room) {
-			return
+		if part.Len == 0 {
+			if f.composeSignal(now, o, room) {
+				return
+			}
+			f.composeRate(now, o, room-(o.Len()-before))
 		}
 		f.composeDSS(now, o, part, room-(o.Len()-before))
+		if part.Len == 0 {
+			f.composeRTT(o, room-(o.Len()-before))
+		}
 	}
 }
 
 // composeReset adds what a RST may say: MP_FASTCLOSE, MP_FAIL or MP_TCPRST.
 func (f *subflow) composeReset(o *wire.Options, room int) {
 	c := f.c
-	asking := c.client && c.id.initial == nil && !c.b.cfg.Plain
+	asking := c.client && c.id.initial == nil && !c.b.cfg.Plain && !c.id.plainOnly
 	if (!c.id.mptcp || c.id.fallback) && !asking {
 		return
 	}
 	switch {
-	case c.fin.fast && room >= wire.FastCloseLen:
+	case c.fin.fast && f.ready && room >= wire.FastCloseLen: // the key is for nobody who has not proved that he knows it
 		o.Has |= wire.HasFastClose
 		o.CloseKey = c.id.peerKey
 		return
@@ -57,7 +72,7 @@ func (f *subflow) composeReset(o *wire.Options, room int) {
 }
 
 // composeSYN adds the option that opens or joins a connection.
-func (f *subflow) composeSYN(now clock.Time, seg *wire.Segment) {
+func (f *subflow) composeSYN(now clock.Time, seg *wire.Segment, room int) {
 	c := f.c
 	o := &seg.Options
 	answer := seg.Flags&wire.ACK != 0
@@ -73,7 +88,7 @@ func (f *subflow) composeSYN(now clock.Time, seg *wire.Segment) {
 		} else {
 			o.Join.Token = c.id.peerToken
 		}
-	case c.b.cfg.Plain, answer && !c.id.mptcp:
+	case c.b.cfg.Plain, c.id.plainOnly, answer && !c.id.mptcp:
 	case !answer && !c.b.cfg.Paired && f.syns > plainSYNs:
 		// Something on the way may drop what it does not know (RFC 8684 3.1).
 	default:
@@ -83,6 +98,20 @@ func (f *subflow) composeSYN(now clock.Time, seg *wire.Segment) {
 			o.Capable.Length = 12
 			o.Capable.Sender = c.id.localKey
 		}
+		f.composeRobE(o, answer, room-o.Capable.Len())
+	}
+}
+
+// composeRobE adds to MP_CAPABLE in a SYN what it asks for of RobE, or agrees to.
+func (f *subflow) composeRobE(o *wire.Options, answer bool, room int) {
+	c := f.c
+	if (answer && f.robe || !answer && c.est.explicit) && room >= wire.RobELen {
+		o.Has |= wire.HasRobE
+		room -= wire.RobELen
+	}
+	if c.est.reports && room >= 4 {
+		o.Has |= wire.HasLatestRTT
+		o.LatestRTT = wire.LatestRTT{Length: 4}
 	}
 }
 
@@ -138,10 +167,18 @@ func (f *subflow) composeJoinACK(now clock.Time, o *wire.Options, room int) {
 	if room < 24 {
 		return
 	}
-	o.Has |= wire.HasJoin
-	o.Join = wire.Join{Length: 24, MAC: wire.JoinMAC(c.id.localKey, c.id.peerKey, f.nonce, f.peerNonce)}
+	if f.cap {
+		f.composeJoinCap(o)
+	} else {
+		o.Has |= wire.HasJoin
+		o.Join = wire.Join{Length: 24, MAC: wire.JoinMAC(c.id.localKey, c.id.peerKey, f.nonce, f.peerNonce)}
+	}
 	f.acks++
-	f.retryAt = now.Add(f.state.RTO() << min(f.acks-1, 6))
+	wait := f.state.RTO()
+	if !f.cap {
+		wait <<= min(f.acks-1, 6)
+	}
+	f.retryAt = now.Add(wait)
 }
 
 // composeInfinite adds the one infinite mapping that tells the peer of the fallback (RFC 8684 3.7).
@@ -231,7 +268,7 @@ func (f *subflow) mapChunk(d *wire.DSS, x *chunk) {
 
 // skip returns how many octets at the start of x went with the SYN.
 func (f *subflow) skip(x *chunk) uint64 {
-	if early := f.c.id.earlyOut; !f.join && x.off < early {
+	if early := f.earlyOut(); x.off < early {
 		return min(early-x.off, uint64(x.n))
 	}
 	return 0
@@ -310,18 +347,33 @@ func (c *Conn) dataAck() wire.DSN {
 // ssnOut returns the subflow sequence number of the octet at off of the outgoing subflow: the first
 // after the SYN's own octets is 1 (RFC 8684 3.3.1, B).
 func (f *subflow) ssnOut(off uint64) uint32 {
-	if !f.join {
-		off -= f.c.id.earlyOut
-	}
-	return uint32(off + 1)
+	return uint32(off - f.earlyOut() + 1)
 }
 
 // ssnIn is ssnOut for the other direction.
 func (f *subflow) ssnIn(off uint64) uint32 {
-	if !f.join {
-		off -= f.c.id.earlyIn
+	return uint32(off - f.earlyIn() + 1)
+}
+
+// earlyOut is how many octets went with the subflow's SYN, earlyIn how many came with it.
+func (f *subflow) earlyOut() uint64 {
+	switch {
+	case !f.join:
+		return f.c.id.earlyOut
+	case f.cap && f.active:
+		return uint64(f.tcp.Early())
 	}
-	return uint32(off + 1)
+	return 0
+}
+
+func (f *subflow) earlyIn() uint64 {
+	switch {
+	case !f.join:
+		return f.c.id.earlyIn
+	case f.cap && !f.active:
+		return uint64(f.tcp.Early())
+	}
+	return 0
 }
 
 // offIn returns the place in the incoming subflow of a subflow sequence number near what came last.

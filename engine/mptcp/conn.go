@@ -48,6 +48,9 @@ type Conn struct {
 	signal   signalState
 	late     lateness
 	offer    offerState
+	est      establishment
+	idle     idleState
+	home     netip.Addr // of this end on the first subflow: its number is 0
 	askedAt  clock.Time // when Dial was called
 	switchAt clock.Time // when the offer goes over another path too
 	held     bool       // the peer has the offer: it needs no other path
@@ -57,7 +60,11 @@ type Conn struct {
 	gone     bool       // removed from the bond
 	broken   bool       // an invariant did not hold: the next time its subflows are dropped
 	subflows []*subflow
-	next     int // which subflow's turn it is to transmit
+	lastID   SubflowID
+	only     []PathID    // the paths it may use; nil: all
+	barred   []*bondPath // over which no subflow comes unless asked for
+	watch    *watch      // nil: nobody watches
+	next     int         // which subflow's turn it is to transmit
 	sched    schedule.Scheduler
 	views    []schedule.View
 	group    *path.Group // unless Paired: couples the subflows' windows (RFC 6356)
@@ -84,6 +91,7 @@ type identity struct {
 	confirmed             bool     // the peer has shown that it knows (a DSS came)
 	doubtful              bool     // no, but no subflow is left on which it could
 	told                  bool     // the application knows of the establishment
+	plainOnly             bool     // MPTCP is not to be asked for
 	fallback              bool     // plain TCP over the one subflow, for good
 	checksum              bool
 	noJoins               bool   // the peer asked not to be joined at the address dialled
@@ -94,6 +102,9 @@ type identity struct {
 
 func (b *Bond) newConn(source, target netip.AddrPort, client bool) *Conn {
 	c := &Conn{b: b, source: source, target: target, client: client, phase: opening, wakeAt: clock.Never, switchAt: clock.Never}
+	if c.home = target.Addr(); client {
+		c.home = source.Addr()
+	}
 	c.in.pool, c.out.pool = &b.pool, &b.pool
 	c.snd.room = b.rooms.open(0, min(sendStart, b.cfg.Limits.SendBuffer))
 	c.out.limit.Store(uint64(c.snd.room))
@@ -103,6 +114,7 @@ func (b *Bond) newConn(source, target netip.AddrPort, client bool) *Conn {
 	c.late.init()
 	c.fin.init()
 	c.signal.init()
+	c.idle.init(b)
 	c.snd.edge = 0
 	c.sched, _ = schedule.New(b.cfg.Scheduler)
 	if c.sched == nil {
@@ -225,6 +237,13 @@ func (c *Conn) finish(now clock.Time, why error) {
 		c.b.counters.Resets++
 	}
 	c.b.offers.answer(now, c)
+	c.unlist()
+	if !c.client {
+		c.b.keyed.remove(c.id.peerKey, c)
+	}
+	if c.phase == opening && c.client && c.est.asked > 1 && why == ErrTimeout {
+		c.b.lessons.failed(now, c.b.place(c.target.Addr()))
+	}
 	if c.phase == offered {
 		c.unread()
 	}
@@ -267,7 +286,7 @@ func (c *Conn) forget() {
 func (c *Conn) deadline() clock.Time {
 	at := min(c.fin.at, c.wakeAt)
 	if c.phase != over {
-		at = min(at, c.late.deadline(), c.signal.at, c.switchAt)
+		at = min(at, c.late.deadline(), c.signal.at, c.switchAt, c.idle.deadline(c))
 	}
 	for _, f := range c.subflows {
 		at = min(at, f.deadline())
@@ -294,6 +313,7 @@ func (c *Conn) advance(now clock.Time) {
 		c.fin.advance(now, c)
 		c.signal.advance(now, c)
 		c.switchPath(now)
+		c.idle.advance(now, c)
 	}
 	c.sweep(now)
 	c.rid()

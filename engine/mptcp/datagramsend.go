@@ -81,7 +81,7 @@ func (b *Bond) transmitDatagram(now clock.Time, buf []byte, first bool) (PathID,
 // mayLeave reports whether the path takes a packet of the lane now.
 func (b *Bond) mayLeave(now clock.Time, p *bondPath, first bool) bool {
 	if !b.contended(now) {
-		return true
+		return p.state.Allows(now)
 	}
 	return (p.credit > 0 || !first) && p.state.MayRide(now)
 }
@@ -99,6 +99,7 @@ func (b *Bond) leave(now clock.Time, p *bondPath, pkt []byte) []byte {
 	client, _, _ := d.alias(p, four)
 	d.view.Readdress(pkt, d.host(four), client)
 	p.state.Ride(now, len(pkt))
+	p.state.Charge(now, len(pkt))
 	b.lane.control.Sent(datagram.PathID(p.id), len(pkt))
 	if p.uncounted += len(pkt); b.contended(now) {
 		p.credit = max(p.credit-len(pkt), -creditMost)

@@ -16,7 +16,7 @@ func (b *Bond) Dial(now clock.Time, target netip.AddrPort, opt DialOptions) (*Co
 		b.counters.LimitConnections++
 		return nil, ErrLimit
 	}
-	paths := b.pathsFor(target.Addr(), opt.Paths)
+	est, paths := b.choose(now, target.Addr(), opt)
 	if len(paths) == 0 {
 		return nil, ErrNoPath
 	}
@@ -29,10 +29,15 @@ func (b *Bond) Dial(now clock.Time, target netip.AddrPort, opt DialOptions) (*Co
 	}
 	source := netip.AddrPortFrom(paths[0].local(target.Addr()), port)
 	c := b.newConn(source, target, true)
-	c.askedAt = now
+	c.est, c.askedAt = est, now
+	c.only, c.id.plainOnly = slices.Clone(opt.Only), opt.Plain
 	c.beginWindow()
+	c.trace.put(event{at: now, kind: evEstablish, arg: uint64(len(paths)), text: est.mode.String()})
 	for _, p := range paths {
 		c.ask(now, p)
+	}
+	if len(paths) > 1 {
+		b.counters.Races++
 	}
 	if b.asked != nil {
 		b.asked[c.offerID()] = c
@@ -41,50 +46,15 @@ func (b *Bond) Dial(now clock.Time, target netip.AddrPort, opt DialOptions) (*Co
 	return c, nil
 }
 
-// pathsFor returns the paths to try first: those asked for, else the one that was heard from last
-// of the best class, or with equal claims the one with the shortest round trip.
-func (b *Bond) pathsFor(target netip.Addr, ids []PathID) []*bondPath {
-	var found []*bondPath
-	for _, p := range b.paths {
-		if p.reaches(target) && (ids == nil || slices.Contains(ids, p.id)) {
-			found = append(found, p)
-		}
-	}
-	if ids != nil || len(found) == 0 {
-		return found
-	}
-	best := found[0]
-	for _, p := range found[1:] {
-		if p.before(best) {
-			best = p
-		}
-	}
-	return []*bondPath{best}
-}
-
-// before reports whether p is to be preferred to q for a new connection.
-func (p *bondPath) before(q *bondPath) bool {
-	if p.dead() != q.dead() {
-		return q.dead()
-	}
-	if p.role() != q.role() {
-		return p.role() < q.role()
-	}
-	if p.state == nil {
-		return false
-	}
-	rtt, _, _ := p.state.RTT()
-	other, _, _ := q.state.RTT()
-	return rtt > 0 && (other == 0 || rtt < other)
-}
-
 const (
-	portFirst = 32768 // of the ports given to connections: what Linux uses
+	portFirst = 32768 // of the ports given to connections unless Config says which: what Linux uses
 	portLast  = 60999
 )
 
 // randomPort returns one of the ports, each as likely as the others.
-func (b *Bond) randomPort() uint16 { return uint16(portFirst + b.random32()%(portLast-portFirst+1)) }
+func (b *Bond) randomPort() uint16 {
+	return b.cfg.FirstPort + uint16(b.random32()%(uint32(b.cfg.LastPort-b.cfg.FirstPort)+1))
+}
 
 // freePort returns a source port that is free on all paths. Towards a Paired peer it is one that was not used
 // for as long as possible; strangers cannot guess it (RFC 6056 3.3.1).
@@ -92,10 +62,10 @@ func (b *Bond) freePort(target netip.AddrPort) uint16 {
 	if !b.cfg.Paired {
 		b.lastPort = b.randomPort()
 	}
-	for range portLast - portFirst + 1 {
+	for range int(b.cfg.LastPort-b.cfg.FirstPort) + 1 {
 		b.lastPort++
-		if b.lastPort < portFirst || b.lastPort > portLast {
-			b.lastPort = portFirst
+		if b.lastPort < b.cfg.FirstPort || b.lastPort > b.cfg.LastPort {
+			b.lastPort = b.cfg.FirstPort
 		}
 		if b.portFree(target, b.lastPort) {
 			return b.lastPort
@@ -134,28 +104,39 @@ func (c *Conn) ask(now clock.Time, p *bondPath) bool {
 	}
 	f.tcp = tcp.Open(now, cfg, f)
 	c.add(f)
-	if c.b.cfg.Paired {
-		c.switchAt = now.Add(f.state.RTO())
+	c.est.asked++
+	if c.est.more > 0 {
+		c.switchAt = now.Add(c.synPatience(now, f))
 	}
 	return true
 }
 
-// switchPath sends an offer of which nothing was heard over one more path. The peer knows it as the
-// same offer (D2).
+// switchPath sends an offer of which nothing was heard over further paths. A Paired peer knows it as the
+// same offer (D2); of others the first answer counts, whenever it comes.
 func (c *Conn) switchPath(now clock.Time) {
 	if c.switchAt > now {
 		return
 	}
 	c.switchAt = clock.Never
-	if c.phase == opening && !c.held {
-		c.askOther(now)
+	if c.phase != opening || c.held {
+		return
+	}
+	network := c.b.place(c.target.Addr())
+	for _, f := range c.subflows {
+		if f.syns > 0 && f.tcp.State() == tcp.SynSent {
+			c.b.lessons.unanswered(now, network, f.path.id)
+		}
+	}
+	for n := max(c.est.more, 1); n > 0 && c.askOther(now); n-- {
+		c.b.counters.Switches++
 	}
 }
 
-// askOther sends the offer over a path that has not carried it, and reports whether there was one.
+// askOther sends the offer over the best path that has not carried it, and reports whether there was one.
 func (c *Conn) askOther(now clock.Time) bool {
-	for _, p := range c.b.paths {
-		if p.reaches(c.target.Addr()) && !c.asks(p) && c.ask(now, p) {
+	all, _ := c.b.ranked(now, c.target.Addr(), c.only, c.est.mode)
+	for _, p := range all {
+		if !c.asks(p) && c.ask(now, p) {
 			return true
 		}
 	}

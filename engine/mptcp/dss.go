@@ -37,7 +37,7 @@ func (f *subflow) receiveDSS(now clock.Time, seg *wire.Segment) bool {
 // receiveDataAck takes the peer's DATA_ACK and, with it, its window (RFC 8684 3.3.1, 3.3.5).
 func (f *subflow) receiveDataAck(now clock.Time, seg *wire.Segment, d *wire.DSS) {
 	c := f.c
-	if f.acked > c.id.earlyOut || f.join && f.acked > 0 {
+	if f.acked > f.earlyOut() {
 		f.mapped = true // octets of the SYN had no mapping
 	}
 	una := c.outDSN(c.snd.una)

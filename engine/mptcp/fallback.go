@@ -8,7 +8,7 @@ import (
 // mayFallBack reports whether the connection can go on as plain TCP over f: there never was another
 // subflow, and every octet went over this one in order (RFC 8684 3.7).
 func (c *Conn) mayFallBack(f *subflow) bool {
-	return c.id.alone && !f.join && len(c.subflows) == 1 && len(c.in.late) == 0
+	return c.id.alone && !f.join && c.single(f) && len(c.in.late) == 0
 }
 
 // fallBack makes the connection plain TCP over f, for good. From here on positions of the stream
@@ -21,6 +21,12 @@ func (c *Conn) fallBack(now clock.Time, f *subflow) {
 	c.b.counters.Fallbacks++
 	c.id.fallback = true
 	f.ready = true
+	f.report(FellBack)
+	for _, g := range c.subflows {
+		if g != f && !g.ready {
+			g.drop(now)
+		}
+	}
 	c.fin.infinite = c.id.mptcp && c.snd.next > c.snd.una
 	c.fin.mapFrom, c.fin.mapUntil = c.snd.una, f.pushed()
 	c.snd.edge = unbounded
@@ -71,7 +77,7 @@ func (c *Conn) receiveFail(now clock.Time, f *subflow, dsn wire.DSN) {
 // (RFC 8684 3.7). Octets held since before belong to it.
 func (f *subflow) receiveInfinite(now clock.Time, d *wire.DSS) bool {
 	c := f.c
-	if !c.id.alone || len(c.subflows) != 1 {
+	if !c.id.alone || !c.single(f) {
 		f.reset(now, wire.MPTCPError, false)
 		return false
 	}

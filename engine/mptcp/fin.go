@@ -176,6 +176,7 @@ func (s *finState) acknowledged(now clock.Time, c *Conn) {
 		return
 	}
 	s.acked = true
+	c.idle.since = now
 	s.at = clock.Never
 	s.await(now, c)
 	s.check(now, c)
@@ -199,7 +200,11 @@ func (s *finState) check(now clock.Time, c *Conn) {
 		return
 	}
 	for _, f := range c.subflows {
-		f.tcp.Abandon(now)
+		if f.ready || f.join && !f.cap {
+			f.tcp.Abandon(now)
+		} else {
+			f.drop(now) // one of several SYNs, of which nothing came
+		}
 	}
 	c.finish(now, nil)
 }

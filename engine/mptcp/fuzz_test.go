@@ -38,7 +38,7 @@ func (d *dice) near() int {
 
 func (d *dice) options(o *wire.Options, c *Conn) {
 	for range d.roll(3) {
-		switch d.roll(12) {
+		switch d.roll(15) {
 		case 0, 1, 2, 3:
 			o.Has |= wire.HasDSS
 			o.DSS = wire.DSS{
@@ -85,6 +85,17 @@ func (d *dice) options(o *wire.Options, c *Conn) {
 		case 11:
 			o.Has |= wire.HasReset
 			o.Reset = wire.Reset{Reason: wire.Reason(d.roll(9)), Transient: d.roll(2) == 0}
+		case 12:
+			o.Has |= wire.HasInactivityTime
+			o.InactivityTime = wire.InactivityTime{Value: uint16(d.roll(256) << d.roll(9)), Request: d.roll(2) == 0, Minutes: d.roll(2) == 0}
+		case 13:
+			o.Has |= wire.HasRateLimit
+			if o.RateLimit = uint32(d.roll(256)) << d.roll(24); d.roll(4) == 1 {
+				o.RateLimit = wire.Unlimited
+			}
+		case 14:
+			o.Has |= wire.HasPrototype
+			o.Prototype = wire.Prototype(d.roll(256))
 		}
 	}
 }
@@ -116,7 +127,7 @@ func (d *dice) segment(s *script) (PathID, []byte) {
 // play has a bond with an open connection live through what the dice say.
 func play(t *testing.T, story []byte) {
 	d := &dice{story}
-	cfg := Config{Checksum: d.roll(4) == 1, JoinAnnounced: d.roll(2) == 0, Scheduler: []string{"", "redundant", "roundrobin"}[d.roll(3)]}
+	cfg := Config{Checksum: d.roll(4) == 1, JoinAnnounced: d.roll(2) == 0, Prototype: Prototype(d.roll(3)), Scheduler: []string{"", "redundant", "roundrobin"}[d.roll(3)]}
 	var s *script
 	if d.roll(2) == 0 {
 		cfg.Paired = d.roll(3) == 1
@@ -147,6 +158,10 @@ func play(t *testing.T, story []byte) {
 				s.attach(PathID(d.roll(4)), true)
 			} else if n < 6 {
 				s.b.Detach(s.now, PathID(d.roll(4)))
+			} else if n < 12 {
+				s.b.SetLimit(s.now, PathID(d.roll(4)), d.roll(3)<<d.roll(32), d.roll(3)<<d.roll(32))
+			} else if n < 14 {
+				s.c.SetInactivity(s.now, time.Duration(d.roll(256)-1)*second, d.roll(2) == 0)
 			}
 		}
 		s.left()
@@ -185,6 +200,8 @@ func sane(t *testing.T, s *script, edge *uint64) {
 		t.Fatalf("%d subflows", len(c.subflows))
 	case len(c.signal.theirs) > c.b.cfg.Limits.Addresses, len(c.signal.attempts) > attemptsMax, len(c.late.pieces) > piecesMax:
 		t.Fatalf("%d addresses, %d attempts, %d pieces", len(c.signal.theirs), len(c.signal.attempts), len(c.late.pieces))
+	case c.idle.used(c) < 0 || c.idle.used(c) > inactivityMost:
+		t.Fatalf("may be idle for %v", c.idle.used(c))
 	case len(s.b.flows) != len(c.subflows) && len(s.b.timers.heap) == 1 && !c.gone:
 		t.Fatalf("%d flows, %d subflows", len(s.b.flows), len(c.subflows))
 	}

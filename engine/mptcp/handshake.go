@@ -17,13 +17,12 @@ func (f *subflow) Signals(now clock.Time, t *tcp.Subflow, seg *wire.Segment) boo
 		return true
 	case seg.Flags&wire.SYN != 0 && seg.Flags&wire.ACK == 0:
 		if f.join && f.active {
-			// A simultaneous open would establish the subflow without a proof of the keys.
-			f.reset(now, wire.MPTCPError, false)
+			// A simultaneous open would establish the subflow without a proof of the keys, and anybody can send a SYN.
 			return false
 		}
 		return true
 	case seg.Flags&wire.SYN != 0:
-		return f.receiveAnswer(now, seg)
+		return f.active && f.receiveAnswer(now, seg) // only who asked can be answered
 	case f.join && !f.ready:
 		if !f.receiveJoin(now, seg) {
 			return false
@@ -56,11 +55,17 @@ func (f *subflow) receiveMPTCP(now clock.Time, seg *wire.Segment) bool {
 		f.receiveFirst(now, &o.Capable)
 	}
 	f.bare = o.Has&wire.HasMPTCP == 0
-	if o.Has&wire.HasJoin != 0 && f.join && !f.active {
+	if o.Has&wire.HasLatestRTT != 0 {
+		f.receiveRTT(now, &o.LatestRTT)
+	}
+	if o.Has&(wire.HasJoin|wire.HasJoinCap) != 0 && f.join && !f.active {
 		f.tcp.Ack(1) // the peer sends nothing before it hears that its third ACK came (RFC 8684 3.2)
 	}
 	if o.Has&(wire.HasAddAddr|wire.HasRemoveAddr|wire.HasPrio) != 0 {
 		f.receiveSignals(now, seg)
+	}
+	if o.Has&(wire.HasInactivityTime|wire.HasRateLimit|wire.HasPrototype) != 0 {
+		f.receiveDraft(now, o)
 	}
 	if o.Has&wire.HasFail != 0 {
 		c.receiveFail(now, f, o.FailDSN)
@@ -75,22 +80,24 @@ func (f *subflow) receiveAnswer(now clock.Time, seg *wire.Segment) bool {
 	if f.join {
 		return f.receiveJoinAnswer(now, seg)
 	}
-	if c.phase == over || c.id.initial != nil && c.id.initial != f {
+	switch {
+	case c.phase == over:
 		return false
+	case c.phase == open || c.id.initial != nil && c.id.initial != f:
+		return f.receiveLate(now, seg)
 	}
 	o := &seg.Options
 	m := &o.Capable
 	c.id.initial = f
-	c.id.mptcp = !c.b.cfg.Plain && o.Has&wire.HasCapable != 0 && m.Length == 12 && c.agrees(m)
+	c.home = f.tcp.Config().Local.Addr()
+	c.id.mptcp = !c.b.cfg.Plain && !c.id.plainOnly && o.Has&wire.HasCapable != 0 && m.Length == 12 && c.agrees(m)
 	if c.id.mptcp {
 		c.meetPeer(m.Sender)
 	}
+	f.robe = c.est.explicit && o.Has&wire.HasRobE != 0
+	c.est.merges = c.id.mptcp && (f.robe || c.est.implicit) && !c.id.noJoins
 	c.snd.edge = uint64(f.tcp.PeerWindow(seg))
-	for _, g := range c.subflows {
-		if g != f && !g.join {
-			g.drop(now)
-		}
-	}
+	c.won(now, f)
 	return true
 }
 
@@ -109,17 +116,14 @@ func (c *Conn) agrees(m *wire.Capable) bool {
 func (c *Conn) meetPeer(key uint64) {
 	c.id.peerKey = key
 	c.id.peerToken, c.id.peerIDSN = wire.KeyToken(key)
+	if !c.client {
+		c.b.keyed.add(key, c)
+	}
 }
 
 // drop ends a handshake that lost the race without a word on the network beyond a reset, if any.
 func (f *subflow) drop(now clock.Time) {
-	for {
-		x, ok := f.chunks.pop(unbounded)
-		if !ok {
-			break
-		}
-		f.c.out.hold(x.at, x.n, -1)
-	}
+	f.unload()
 	f.resetWhy, f.hasReset = wire.Reset{Transient: true}, true
 	f.tcp.Reset(now)
 }
@@ -143,11 +147,17 @@ func (c *Conn) opened(now clock.Time, f *subflow) {
 // begin lets the application use the connection.
 func (c *Conn) begin(now clock.Time) {
 	c.phase = open
+	c.idle.since = now
+	c.b.welcome(now, c.id.initial)
+	c.unlist()
 	c.written()
 	c.b.offers.answer(now, c)
 	c.allow()
 	c.beginWindow()
 	c.trace.add(now, evOpen, 0, 0)
+	if f := c.id.initial; f != nil {
+		f.report(SubflowEstablished)
+	}
 	if !c.id.told {
 		c.id.told = true
 		c.tell(Established)
@@ -160,22 +170,24 @@ func (f *subflow) receiveThird(now clock.Time, seg *wire.Segment) bool {
 	c := f.c
 	o := &seg.Options
 	m := &o.Capable
+	if o.Has&wire.HasJoinCap != 0 && c.id.mptcp && !c.b.cfg.NoRobE {
+		return f.receiveJoinCap(now, seg)
+	}
 	overtook := c.id.mptcp && o.Has&wire.HasDSS != 0 && o.Has&wire.HasCapable == 0
+	if f.robe && o.Has&wire.HasMPTCP == 0 && len(seg.Payload) == 0 && f.syns <= bareAnswers {
+		return false
+	}
 	if c.phase != opening || c.id.initial != nil || overtook {
 		return false
 	}
 	c.id.initial = f
 	c.id.earlyIn = uint64(f.tcp.Early())
 	f.ready = true
-	for _, g := range c.subflows {
-		if g != f {
-			g.drop(now)
-		}
-	}
 	valid := o.Has&wire.HasCapable != 0 && m.Length >= 20 && m.Version == 1 &&
 		m.Flags&(wire.Extensible|wire.HMACSHA256) == wire.HMACSHA256 &&
 		m.Receiver == c.id.localKey && (m.Length != 24) != (c.id.checksum && m.Length > 20)
 	c.id.mptcp = c.id.mptcp && valid
+	c.dropOthers(now, f)
 	if c.id.mptcp {
 		c.meetPeer(m.Sender)
 		c.snd.edge = uint64(f.tcp.PeerWindow(seg))
@@ -206,6 +218,8 @@ func (c *Conn) confirm(now clock.Time) {
 		return
 	}
 	c.id.confirmed = true
+	c.idle.again = true
+	c.tellIdle(now, c.speaker())
 	c.announce(now)
 	c.joinAll(now)
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tandem/engine/clock"
+	"tandem/engine/datagram"
 )
 
 // Info is a picture of a connection.
@@ -13,21 +14,52 @@ type Info struct {
 	State                      string
 	Fallback                   bool // plain TCP: the peer, or something between, does not speak MPTCP
 	Checksum                   bool
-	Token                      uint32 // of this end
-	Sent, Received, Reinjected uint64 // octets of the stream
-	SendQueue, RecvQueue       int    // octets kept
+	Establish                  Establish // how this end asked for it
+	Token                      uint32    // of this end
+	Sent, Received, Reinjected uint64    // octets of the stream
+	SendQueue, RecvQueue       int       // octets kept
+	Inactivity                 InactivityInfo
 	Subflows                   []SubflowInfo
+}
+
+// InactivityInfo is how long a connection may be idle; 0: for ever, or not said.
+type InactivityInfo struct {
+	Own, Peer             time.Duration // what each end said
+	Request, PeerRequests bool          // that the other one should be as patient
+	Used                  time.Duration // what counts here
+	Left                  time.Duration // of it, if nothing happens
 }
 
 // SubflowInfo is a picture of a subflow.
 type SubflowInfo struct {
+	ID                 SubflowID
 	Path               PathID
 	Local, Remote      netip.AddrPort
-	State              string
+	State              string // of RFC 9293
+	Established        bool   // may carry data, as far as MPTCP is concerned
+	Joined             bool   // by MP_JOIN, or in its way
+	Leaving            bool   // closed here, when another can take its place
+	Suspect            bool   // silent with octets outstanding, which went out over others
 	Backup, PeerBackup bool
-	RTT                time.Duration
 	Sent, Received     uint64 // octets of the stream carried
-	Retransmits        uint64
+	Retransmits        uint64 // segments
+	Timeouts           uint64 // of the retransmission timer
+	Outstanding        int    // octets sent and not acknowledged
+	Queued             int    // octets that it was given and did not send
+	MSS                int
+
+	// Of the path, which all subflows over it share when Paired.
+	RTT, RTTVar, RTTMin, RTO time.Duration
+	Window                   int // octets
+	Threshold                int // octets; 0: infinite, or the congestion control has none
+	Rate                     int // octets a second delivered; 0: not known
+	Pace                     int // octets a second that may leave; 0: any
+
+	// Limits in octets a second; 0: none. See Bond.SetLimit.
+	LimitDown int  // asked of the peer by option
+	PeerLimit int  // asked by the peer by option
+	Muted     bool // the peer wants no new data over it
+	Limit     int  // what is kept to, also because of the path
 }
 
 // PathInfo is a picture of a path.
@@ -42,6 +74,13 @@ type PathInfo struct {
 	Loss     float64 // share of octets, over the last seconds
 	Suspect  bool    // silent although something is outstanding, or it was asked for a sign of life
 	PeerOff  bool    // the peer does not use it
+	Won      uint64  // connections that were asked for over several paths and were answered over this first
+
+	// Limits in octets a second; 0: none. See Bond.SetLimit.
+	LimitDown, LimitUp int
+	Granted            bool // Paired: the peer has acknowledged what it was told of the path last
+	PeerDown, PeerUp   int  // Paired: the peer's own, PeerDown being what it asks of this end
+	Limit              int  // Paired: what this end keeps to
 }
 
 // Counters count what was dropped or refused, by reason.
@@ -49,10 +88,16 @@ type Counters struct {
 	Malformed, Checksum, Fragment, NotTCP                                                    uint64 // packets
 	NoConnection, NoPath                                                                     uint64
 	BadJoinToken, BadJoinMAC, BadAddAddrMAC                                                  uint64
+	Races, Switches                                                                          uint64 // connections asked for over several paths at once; paths asked because others did not answer
+	JoinCaps, BadJoinCap, LimitJoinCap, LimitLessons                                         uint64 // MP_JOIN_CAP that joined, that fitted nothing, that would have cost too much; what of paths was forgotten too soon
+	RTTReports                                                                               uint64 // L_RTT_EN that were heard
 	DSSChecksum, OutOfWindow, Unmapped                                                       uint64
 	Fallbacks, Resets                                                                        uint64
 	LimitConnections, LimitSubflows, LimitHalfOpen, LimitOffers, LimitBuffer, LimitAddresses uint64
+	Recycled                                                                                 uint64 // half-open joins given up for others
+	LimitEvents                                                                              uint64 // of subflows, that nobody fetched
 	Broken                                                                                   uint64 // connections reset because an invariant did not hold
+	Inactive, InactivityTimes, RateLimits                                                    uint64 // connections that were idle for too long; options heard that said something new
 	Datagrams                                                                                DatagramCounters
 }
 
@@ -66,24 +111,35 @@ func (c *Conn) Info(now clock.Time) Info {
 		State:      phaseNames[c.phase],
 		Fallback:   c.phase == open && c.plain(),
 		Checksum:   c.id.checksum,
+		Establish:  c.est.mode,
 		Token:      c.id.localToken,
 		Sent:       c.snd.una,
 		Received:   c.in.readable.Load(),
 		Reinjected: c.snd.reinjected,
 		SendQueue:  int(c.out.written.Load() - c.snd.una),
 		RecvQueue:  c.in.queued(),
+		Inactivity: c.idle.info(now, c),
 	}
 	for _, f := range c.subflows {
-		rtt, _, _ := f.state.RTT()
-		i.Subflows = append(i.Subflows, SubflowInfo{
-			Path:  f.path.id,
+		stats := f.tcp.Stats()
+		s := SubflowInfo{
+			ID: f.id, Path: f.path.id,
 			Local: f.tcp.Config().Local, Remote: f.tcp.Config().Remote,
-			State:  f.tcp.State().String(),
-			Backup: f.backup, PeerBackup: f.peerBackup,
-			RTT:  rtt,
+			State:       f.tcp.State().String(),
+			Established: f.ready && f.live(), Joined: f.join, Leaving: f.leaving != 0, Suspect: f.suspect,
+			Backup: f.backup, PeerBackup: f.peerBackup || f.path.peerRole == Backup,
 			Sent: f.sent, Received: f.got,
-			Retransmits: uint64(f.tcp.Stats().Retransmits),
-		})
+			Retransmits: uint64(stats.Retransmits), Timeouts: uint64(stats.Timeouts),
+			Outstanding: int(f.tcp.Outstanding()), Queued: int(f.tcp.Queued()), MSS: f.tcp.MSS(),
+			RTO: f.state.RTO(), Window: f.state.Window(), Threshold: f.state.Threshold(), Rate: f.state.Rate(), Pace: f.state.Pace(),
+			LimitDown: fromKilobits(f.rate.asked), PeerLimit: fromKilobits(f.rate.peer), Muted: f.mute(),
+			Limit: f.state.Limit(),
+		}
+		s.RTT, s.RTTVar, s.RTTMin = f.state.RTT()
+		if f.path.state != nil {
+			s.RTT = c.b.rtt(f.path)
+		}
+		i.Subflows = append(i.Subflows, s)
 	}
 	return i
 }
@@ -92,12 +148,14 @@ func (c *Conn) Info(now clock.Time) Info {
 func (b *Bond) Paths(now clock.Time) []PathInfo {
 	var all []PathInfo
 	for _, p := range b.paths {
-		i := PathInfo{ID: p.id, Role: p.cfg.Role, PeerOff: p.peerOff, MTU: p.cfg.MTU}
+		i := PathInfo{ID: p.id, Role: p.cfg.Role, PeerOff: p.peerOff, MTU: p.cfg.MTU, Won: p.won, LimitDown: p.cfg.LimitDown, LimitUp: p.cfg.LimitUp}
 		if s := p.state; s != nil {
 			i.RTT = b.rtt(p)
 			i.Window, i.Inflight, i.Rate, i.MTU = s.Window(), s.Inflight(), s.Rate(), s.MTU()
 			i.Suspect = p.silent || s.Suspect(now)
 			i.Loss = s.Loss(now)
+			i.Granted = b.lane.control.PathTold(datagram.PathID(p.id))
+			i.PeerDown, i.PeerUp, i.Limit = p.peerDown, p.peerUp, s.Limit()
 		}
 		all = append(all, i)
 	}

@@ -3,6 +3,7 @@ package mptcp
 import (
 	"crypto/subtle"
 	"net/netip"
+	"slices"
 	"time"
 
 	"tandem/engine/clock"
@@ -30,8 +31,7 @@ func (c *Conn) mayJoin() bool {
 
 // meet uses a path that has come.
 func (c *Conn) meet(now clock.Time, p *bondPath) {
-	asks := c.b.cfg.Paired || len(c.subflows) == 0
-	if c.phase == opening && c.client && !c.held && asks && p.reaches(c.target.Addr()) {
+	if c.phase == opening && c.client && !c.held && c.asksMore() && c.permits(p) && p.reaches(c.target.Addr()) {
 		c.late.lingerAt = clock.Never
 		c.ask(now, p)
 	}
@@ -95,7 +95,7 @@ func (c *Conn) learnAddress(now clock.Time, a peerAddress) {
 
 // joinOver opens a subflow over p to remote unless there is one over that path, or to that address.
 func (c *Conn) joinOver(now clock.Time, p *bondPath, remote netip.AddrPort, id uint8) {
-	if !c.mayJoin() || !p.reaches(remote.Addr()) || p.peerOff {
+	if !c.mayJoin() || !p.reaches(remote.Addr()) || p.peerOff || !c.welcomes(p) {
 		return
 	}
 	half, live := 0, 0
@@ -125,20 +125,26 @@ func (c *Conn) joinOver(now clock.Time, p *bondPath, remote netip.AddrPort, id u
 
 func (c *Conn) join(now clock.Time, p *bondPath, remote netip.AddrPort, id uint8) {
 	addr := p.local(remote.Addr())
-	local := netip.AddrPortFrom(addr, c.localPort())
+	local := netip.AddrPortFrom(addr, c.joinPort(p))
 	if _, taken := c.b.flows[keyOf(local, remote)]; taken {
 		c.retryLater(now, attempt{path: p, remote: remote, id: id}, time.Second)
 		return
 	}
+	c.openJoin(now, p, local, remote, id)
+}
+
+// openJoin sends MP_JOIN.
+func (c *Conn) openJoin(now clock.Time, p *bondPath, local, remote netip.AddrPort, id uint8) *subflow {
 	f := c.newSubflow(p, local, remote)
 	f.join, f.active = true, true
-	f.localID, f.remoteID = c.addressID(p, addr), id
+	f.localID, f.remoteID = c.addressID(p, local.Addr()), id
 	f.nonce = c.b.random32()
 	cfg := f.config(local, remote)
 	cfg.SynRetries = 3
 	f.tcp = tcp.Open(now, cfg, f)
 	c.add(f)
 	c.trace.add(now, evJoin, p.id, uint64(id))
+	return f
 }
 
 // localPort is the port of this end of all subflows (D2).
@@ -147,6 +153,15 @@ func (c *Conn) localPort() uint16 {
 		return c.source.Port()
 	}
 	return c.target.Port()
+}
+
+// joinPort is the port of this end of a join over p: another than a foreign peer saw in a SYN there, of which it may
+// not know yet that it was given up.
+func (c *Conn) joinPort(p *bondPath) uint16 {
+	if c.client && !c.b.cfg.Paired && slices.Contains(c.est.spent, p.id) {
+		return c.b.freePort(c.target)
+	}
+	return c.localPort()
 }
 
 // receiveJoinAnswer is MP_JOIN in the SYN/ACK (RFC 8684 3.2).
@@ -171,6 +186,10 @@ func (f *subflow) receiveJoinAnswer(now clock.Time, seg *wire.Segment) bool {
 // what answers it at the other.
 func (f *subflow) receiveJoin(now clock.Time, seg *wire.Segment) bool {
 	c := f.c
+	if f.cap && seg.Options.Has&wire.HasMPTCP == 0 {
+		f.reset(now, wire.Unspecified, true) // to somebody who does not know the option it was a connection of TCP
+		return false
+	}
 	if !f.active {
 		j := &seg.Options.Join
 		mac := wire.JoinMAC(c.id.peerKey, c.id.localKey, f.peerNonce, f.nonce)
@@ -197,6 +216,16 @@ func (f *subflow) joined(now clock.Time) {
 	c.late.lingerAt = clock.Never
 	c.forgetAttempts(f.path)
 	c.trace.add(now, evJoined, f.path.id, 0)
+	f.report(SubflowEstablished)
+	c.relieve(now)
+	c.b.welcome(now, f)
+	if c.idle.again {
+		c.idle.again = false
+		c.tellIdle(now, f)
+	}
+	if f.cap && f.active && f.backup && c.b.lane == nil {
+		f.signal(signal{kind: signalPrio}) // MP_JOIN has a flag for it
+	}
 	c.signal.advance(now, c)
 	c.allow()
 	if c.fin.queued && !c.fin.acked {
@@ -210,7 +239,11 @@ func (f *subflow) joined(now clock.Time) {
 // retryJoin sends the third ACK again: the peer has not answered it.
 func (f *subflow) retryJoin(now clock.Time) {
 	f.retryAt = clock.Never
-	if f.acks > joinRetries {
+	if !f.join {
+		f.drop(now)
+		return
+	}
+	if f.acks > f.retries() {
 		f.reset(now, wire.Unspecified, true)
 		return
 	}
@@ -219,7 +252,11 @@ func (f *subflow) retryJoin(now clock.Time) {
 
 // joinEnded decides whether a subflow that ended is tried again.
 func (c *Conn) joinEnded(now clock.Time, f *subflow) {
-	if !f.active {
+	if !f.active || f.leaving != 0 {
+		return
+	}
+	if f.cap && !f.ready {
+		c.capEnded(now, f)
 		return
 	}
 	refused := f.peerReset && !(f.hasPeerWhy && f.peerWhy.Transient)
@@ -315,15 +352,18 @@ func (b *Bond) receiveJoinSYN(now clock.Time, p *bondPath, seg *wire.Segment) {
 	}
 	b.current = c
 	b.measure(now, p)
-	if b.cfg.RefuseJoins || b.cfg.NoJoinsHere && seg.Target == c.target {
+	if b.cfg.RefuseJoins || b.cfg.NoJoinsHere && seg.Target == c.target || !c.welcomes(p) {
 		b.strays.refuse(b, p, seg, wire.Reset{Reason: wire.Prohibited})
 		return
 	}
 	half := 0
 	for _, f := range c.subflows {
-		if f.join && !f.ready {
+		if f.join && !f.ready && f.live() {
 			half++
 		}
+	}
+	if half >= b.cfg.Limits.HalfOpen && c.recycle(now) {
+		half--
 	}
 	if half >= b.cfg.Limits.HalfOpen || len(c.subflows) >= b.cfg.Limits.Subflows {
 		if half >= b.cfg.Limits.HalfOpen {
@@ -344,4 +384,17 @@ func (b *Bond) receiveJoinSYN(now clock.Time, p *bondPath, seg *wire.Segment) {
 	c.add(f)
 	f.tcp.Answer(now)
 	b.touch(now, c)
+}
+
+// recycle gives up the oldest join whose SYN/ACK had to be repeated, if there is one: it has had a round trip's time,
+// and those that nobody means to end keep out others no longer than that (RFC 7430 3).
+func (c *Conn) recycle(now clock.Time) bool {
+	for _, f := range c.subflows {
+		if f.join && !f.active && !f.ready && f.live() && f.syns > 1 {
+			c.b.counters.Recycled++
+			f.reset(now, wire.LackOfResources, true)
+			return true
+		}
+	}
+	return false
 }

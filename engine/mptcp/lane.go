@@ -62,7 +62,10 @@ func (l *lane) detach(now clock.Time, p *bondPath) {
 
 // tellPath tells the peer whether p is used, and what for.
 func (l *lane) tellPath(now clock.Time, p *bondPath, state datagram.State) {
-	l.control.SetPath(now, datagram.PathState{ID: datagram.PathID(p.id), State: state, Role: p.cfg.Role})
+	l.control.SetPath(now, datagram.PathState{
+		ID: datagram.PathID(p.id), State: state, Role: p.cfg.Role,
+		LimitUp: uint64(p.cfg.LimitUp), LimitDown: uint64(p.cfg.LimitDown),
+	})
 }
 
 // hears reports whether a packet that came over p is one of the lane.
@@ -154,7 +157,7 @@ func (b *Bond) greeted(now clock.Time, e datagram.Event) {
 	if e.Changed {
 		b.forgotten(now)
 		b.offers.init()
-		b.forgetPeer()
+		b.forgetPeer(now)
 	}
 	n, _ := b.lane.control.Negotiated()
 	b.report(Event{Kind: HelloHeard, Path: PathID(e.Path), Changed: e.Changed, Families: both(n.Families)})
@@ -188,9 +191,11 @@ func (b *Bond) forgotten(now clock.Time) {
 }
 
 // forgetPeer forgets what the peer said about paths.
-func (b *Bond) forgetPeer() {
+func (b *Bond) forgetPeer(now clock.Time) {
 	for _, p := range b.paths {
 		p.peerRole, p.peerOff = Primary, false
+		p.pathLimits = pathLimits{}
+		b.limit(now, p)
 	}
 }
 
@@ -201,6 +206,7 @@ func (b *Bond) recall(p *bondPath) {
 	}
 	if s, ok := b.lane.control.PeerPath(datagram.PathID(p.id)); ok {
 		p.peerRole, p.peerOff = s.Role, s.State != datagram.Up || s.Role == datagram.Never
+		p.pathLimits = limitsOf(s)
 	}
 }
 

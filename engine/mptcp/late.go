@@ -236,6 +236,7 @@ func (c *Conn) remove(now clock.Time, f *subflow) {
 		c.group.Leave(f.cc)
 	}
 	c.trace.add(now, evGone, f.path.id, uint64(f.acked))
+	f.ended()
 	for i := range c.late.pieces {
 		if p := &c.late.pieces[i]; p.holder == f {
 			p.holder = nil
@@ -244,20 +245,29 @@ func (c *Conn) remove(now clock.Time, f *subflow) {
 	if c.phase != over {
 		c.reinjectAll(f)
 	}
-	for {
-		x, ok := f.chunks.pop(unbounded)
-		if !ok {
-			break
-		}
-		c.out.hold(x.at, x.n, -1)
-	}
+	f.unload()
 	if c.id.initial == f {
 		c.id.initial = nil
 	}
-	if f.join && c.phase != over {
+	switch {
+	case c.phase == over:
+	case f.join:
 		c.joinEnded(now, f)
+	case c.client:
+		c.askEnded(now, f)
 	}
 	f.maps, f.held = nil, nil
+}
+
+// unload takes from the subflow what it was given.
+func (f *subflow) unload() {
+	for {
+		x, ok := f.chunks.pop(unbounded)
+		if !ok {
+			return
+		}
+		f.c.out.hold(x.at, x.n, -1)
+	}
 }
 
 // orphaned decides what becomes of a connection whose last subflow has ended.
@@ -280,7 +290,8 @@ func (c *Conn) orphaned(now clock.Time, f *subflow) {
 	default:
 		// Break before make (RFC 8684 3.3.3): a subflow may come again.
 		c.trace.add(now, evOrphaned, 0, 0)
-		if c.late.lingerAt == clock.Never {
+		c.barred = nil
+		if c.late.lingerAt == clock.Never && c.idle.used(c) == 0 {
 			c.late.lingerAt = now.Add(c.b.cfg.Linger)
 		}
 		c.rejoinAll(now)

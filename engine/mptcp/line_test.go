@@ -163,6 +163,29 @@ func parseOptions(o *wire.Options, text string) {
 			o.Has |= wire.HasReset
 			o.Reset.Reason = wire.Reason(number(words.next()))
 			o.Reset.Transient = words.is("transient")
+		case "robe":
+			o.Has |= wire.HasRobE
+		case "join_cap":
+			o.Has |= wire.HasJoinCap
+			words.joinCap(&o.JoinCap)
+		case "latest_rtt":
+			o.Has |= wire.HasLatestRTT
+			o.LatestRTT = wire.LatestRTT{Length: 4}
+			if len(words.left) > 0 {
+				o.LatestRTT = wire.LatestRTT{Length: 8, RTT: uint32(number(words.next()))}
+			}
+		case "inactivity_time":
+			o.Has |= wire.HasInactivityTime
+			o.InactivityTime = wire.InactivityTime{Value: uint16(number(words.next())), Minutes: words.next() == "min", Request: words.is("request")}
+		case "rate_limit":
+			o.Has |= wire.HasRateLimit
+			o.RateLimit = wire.Unlimited
+			if n := words.next(); n != "none" {
+				o.RateLimit = uint32(number(n))
+			}
+		case "prototype":
+			o.Has |= wire.HasPrototype
+			o.Prototype = wire.Prototype(number(words.next()))
 		case "mss":
 			o.Has |= wire.HasMSS
 			o.MSS = uint16(number(words.next()))
@@ -243,6 +266,16 @@ func (w *words) join(j *wire.Join) {
 		j.Nonce = uint32(w.hex())
 	}
 	j.Backup = w.is("backup")
+}
+
+func (w *words) joinCap(j *wire.JoinCap) {
+	w.is("id")
+	j.Length, j.AddressID = 24, uint8(number(w.next()))
+	w.is("key")
+	j.Key = w.hex()
+	w.is("mac")
+	raw, _ := hex.DecodeString(w.next())
+	copy(j.MAC[:], raw)
 }
 
 func (w *words) dss(d *wire.DSS) {

@@ -36,6 +36,8 @@ type PathConfig struct {
 	MTU            int        // of IP packets; 0 means 1500
 	Role           Role
 	Reaches        []netip.Prefix // remote addresses that can be reached over it; nil: all
+
+	LimitDown, LimitUp int // octets a second, towards this end and away from it; 0: none. See Bond.SetLimit
 }
 
 // Config says how a bond behaves. The zero Config speaks plain RFC 8684 with any host, except that
@@ -55,20 +57,33 @@ type Config struct {
 	ECN        bool
 	Nagle      bool // hold back a segment that is not full while one is outstanding (RFC 1122 4.2.3.4)
 
-	Wide          bool // 64-bit numbers in every DSS
-	Strict        bool // a broken invariant panics instead of resetting its connection
-	Plain         bool // neither ask for nor accept MPTCP
-	NoJoinsHere   bool // flag C: ask the peer not to join towards the address it dialled
-	RefuseJoins   bool // refuse the peer's MP_JOIN
-	Announce      bool // announce the other paths' addresses with ADD_ADDR
-	JoinAnnounced bool // open subflows to addresses that the peer announces, also as the side that accepted
-	Passive       bool // do not open subflows over further paths by oneself
+	Wide          bool      // 64-bit numbers in every DSS
+	Strict        bool      // a broken invariant panics instead of resetting its connection
+	Plain         bool      // neither ask for nor accept MPTCP
+	NoJoinsHere   bool      // flag C: ask the peer not to join towards the address it dialled
+	RefuseJoins   bool      // refuse the peer's MP_JOIN
+	Announce      bool      // announce the other paths' addresses with ADD_ADDR
+	Establish     Establish // over which paths connections are asked for, and when
+	ImplicitESIM  bool      // ESIM tries MP_JOIN_CAP without asking the peer, unless Paired; one that knows no RobE may accept twice
+	NoRobE        bool      // do not take part when a peer asks for RobE_eSIM or L_RTT_EN
+	JoinAnnounced bool      // open subflows to addresses that the peer announces, also as the side that accepted
+	Passive       bool      // do not open subflows over further paths by oneself
+
+	// FirstPort and LastPort are the range of the source ports that are given to connections; 0: 32768 to 60999.
+	FirstPort, LastPort uint16
 
 	Datagrams DatagramConfig // Paired: packets that are none of TCP
 	Families  Families       // Paired: those this end has a tested route for, as the peer is told; 0: both
 
-	Linger    time.Duration // how long a connection lives without a subflow; 0 means 60 s
-	Keepalive time.Duration // idle time before a subflow is probed; 0: never
+	Inactivity Inactivity    // how long a connection may be idle
+	Prototype  Prototype     // what the option of the prototypes means
+	Linger     time.Duration // how long a connection lives without a subflow, unless Inactivity says it; 0 means 60 s
+
+	// Keepalive is the idle time before a subflow is probed, or up to a quarter less so that not all are at once; 0:
+	// never. Unless Paired, a NAT keeps a state for each subflow and forgets it: no packet of another spares
+	// this one. In a Paired bond the carrier keeps the path open and the lane notices a peer that is gone: idle
+	// connections cost nothing.
+	Keepalive time.Duration
 	Limits    Limits
 }
 
@@ -83,6 +98,7 @@ var (
 	ErrClosed   = errors.New("connection closed")
 	ErrBroken   = errors.New("internal error, connection reset")
 	ErrNotOffer = errors.New("no offer, or answered already")
+	ErrMerged   = errors.New("was one more SYN of another connection")
 )
 
 // Why an offer is refused, beside the reasons of RFC 8684 3.6: what dialling its target ended with.
@@ -118,11 +134,15 @@ const (
 	Established                    // data can flow
 	Readable                       // Read returns something: data, end or error
 	Writable                       // Write takes octets again after it took fewer than it was given
+	News                           // something happened to its subflows: NextSubflowEvent, after Watch
 	Ended                          // over and forgotten: only Read of what is left and Err make sense
 )
 
-// DialOptions refine Dial. The zero DialOptions dial over the best path.
+// DialOptions refine Dial. The zero DialOptions dial as the bond's Establish says, over any path.
 type DialOptions struct {
-	Paths  []PathID // try all of these at once: the first to answer wins (RobE_SIM); nil: the best one
-	Source uint16   // source port of all subflows; 0: chosen by the bond
+	Establish Establish // Auto: the bond's
+	Paths     []PathID  // begin with these, and under Auto with all of them at once; nil: with any
+	Only      []PathID  // never use others, to begin or later; nil: any may be used
+	Plain     bool      // do not ask for MPTCP
+	Source    uint16    // source port of all subflows, but of joins after a SYN that a foreign peer did not answer; 0: chosen by the bond
 }

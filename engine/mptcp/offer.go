@@ -95,7 +95,7 @@ func (b *Bond) receiveSYN(now clock.Time, p *bondPath, seg *wire.Segment) {
 	from := b.askerOf(seg)
 	if is, again := b.offers.byAsker[from]; again {
 		c := is.conn
-		if c == nil || c.phase >= open {
+		if c == nil || c.phase >= open && !c.mayMerge(seg) {
 			b.strays.refuse(b, p, seg, wire.Reset{Reason: is.why})
 			return
 		}
@@ -161,16 +161,18 @@ func (c *Conn) candidate(now clock.Time, p *bondPath, seg *wire.Segment) {
 		b.counters.LimitSubflows++
 		return
 	}
+	o := &seg.Options
 	if len(c.subflows) == 0 {
-		o := &seg.Options
 		c.id.mptcp = !b.cfg.Plain && o.Has&wire.HasCapable != 0 && o.Capable.Length == 4 && c.agrees(&o.Capable)
 	}
 	f := c.newSubflow(p, seg.Target, seg.Source)
+	f.robe = c.id.mptcp && o.Has&wire.HasRobE != 0 && b.joinsByCap()
+	c.est.reports = c.est.reports || c.id.mptcp && o.Has&wire.HasLatestRTT != 0 && !b.cfg.NoRobE
 	cfg := f.config(seg.Target, seg.Source)
 	cfg.SynRetries = answerRetries
 	f.tcp = tcp.Listen(now, cfg, f, seg)
 	c.add(f)
-	if c.phase == opening {
+	if c.phase != offered {
 		f.tcp.Answer(now)
 	}
 	b.touch(now, c)
@@ -194,6 +196,7 @@ func (c *Conn) Accept(now clock.Time) error {
 		return ErrNotOffer
 	}
 	c.phase = opening
+	c.list()
 	for _, f := range c.subflows {
 		f.tcp.Answer(now)
 	}

@@ -158,7 +158,7 @@ func TestTwoHostsAreTwoOffers(t *testing.T) {
 
 // Dialling over several paths at once: the first answer wins, the others are taken back (RobE_SIM).
 func TestDialOverTwoPaths(t *testing.T) {
-	s := newScript(t, true, Config{Paired: true}, 2)
+	s := newScript(t, true, Config{Paired: true, Establish: SIM}, 2)
 	s.dial(DialOptions{Paths: []PathID{0, 1}})
 	s.write("GET /")
 	s.want(`0 S 0 "GET /" <capable v1 flags 01>`, `1 S 0 "GET /" <capable v1 flags 01>`)

@@ -72,3 +72,25 @@ func TestPortTaken(t *testing.T) {
 		t.Fatal(first, second)
 	}
 }
+
+// Where only some ports are ours, connections get each of these and no others.
+func TestPortRange(t *testing.T) {
+	const first, last = 65500, 65535
+	b := NewBond(Config{Entropy: rand.NewChaCha8([32]byte{9}), Strict: true, FirstPort: first, LastPort: last})
+	b.Attach(0, 0, PathConfig{Local4: netip.MustParseAddr("10.0.0.1")})
+	got := map[uint16]bool{}
+	for range last - first + 1 {
+		got[ask(t, b)] = true
+	}
+	for port := range got {
+		if port < first {
+			t.Error(port)
+		}
+	}
+	if len(got) != last-first+1 {
+		t.Errorf("%d ports, want %d", len(got), last-first+1)
+	}
+	if _, err := b.Dial(0, target, DialOptions{}); err != ErrLimit {
+		t.Errorf("one more: %v", err)
+	}
+}

@@ -129,6 +129,7 @@ func (c *Conn) place(now clock.Time, f *subflow, pos uint64, p []byte) {
 	if n == 0 {
 		return
 	}
+	c.idle.since = now
 	assert(c.in.readable.Load() <= c.rcv.edge, "octets taken beyond the window")
 	if c.rcv.deaf {
 		c.in.consumed.Store(c.in.readable.Load())
@@ -144,7 +145,12 @@ func (c *Conn) ends(now clock.Time, pos uint64) {
 	if c.rcv.finKnown || pos < c.in.readable.Load() || pos < c.in.late.end() {
 		return
 	}
+	if pos > c.rcv.edge {
+		c.b.counters.OutOfWindow++
+		return
+	}
 	c.rcv.finKnown, c.rcv.finPos = true, pos
+	c.idle.since = now
 	c.checkEnd(now)
 }
 
@@ -250,6 +256,27 @@ func (f *subflow) hold(now clock.Time, off uint64, p []byte) {
 		// A window's worth without a mapping: something takes the options away (RFC 8684 3.7).
 		f.c.b.counters.Unmapped++
 		f.reset(now, wire.Middlebox, false)
+		return
+	}
+	f.c.boundHeld(now)
+}
+
+// boundHeld gives up the subflow that holds most when all together hold more than two windows: what they hold is
+// promised to nobody, and honest octets are in one window, or twice where they were sent again.
+func (c *Conn) boundHeld(now clock.Time) {
+	all := 0
+	var worst *subflow
+	for _, f := range c.subflows {
+		if !f.live() {
+			continue
+		}
+		if all += f.heldN; worst == nil || f.heldN > worst.heldN {
+			worst = f
+		}
+	}
+	if all > 2*c.rcv.size {
+		c.b.counters.LimitBuffer++
+		worst.reset(now, wire.LackOfResources, true)
 	}
 }
 

@@ -46,14 +46,20 @@ func (b *Bond) SetRole(now clock.Time, id PathID, role Role) {
 // learnPath takes what the peer says of a path: what to use it for, and whether it uses it at all. One that
 // it does not is left at once: what is outstanding there goes out elsewhere.
 func (b *Bond) learnPath(now clock.Time, p *bondPath, s datagram.PathState) {
-	was := p.peerOff
+	was, role := p.peerOff, p.peerRole
 	p.peerRole, p.peerOff = s.Role, s.State != datagram.Up || s.Role == datagram.Never
+	if l := limitsOf(s); l != p.pathLimits {
+		p.pathLimits = l
+		b.limit(now, p)
+	}
 	b.eachConn(func(c *Conn) {
 		for _, f := range c.subflows {
 			if f.path != p {
 				continue
 			}
-			f.peerBackup = p.peerRole == Backup
+			if p.peerRole != role {
+				f.preferred(p.peerRole == Backup)
+			}
 			if p.peerOff && !was {
 				f.doubt(now)
 			}

@@ -27,6 +27,8 @@ func (b *Bond) Receive(now clock.Time, id PathID, pkt []byte) {
 		}
 		return
 	}
+	p.heardAt = now
+	b.resumeShares(now, p)
 	if p.state != nil {
 		b.alive(now, p)
 	}
@@ -53,6 +55,10 @@ func (b *Bond) Receive(now clock.Time, id PathID, pkt []byte) {
 		b.receiveJoinSYN(now, p, seg)
 	case syn:
 		b.receiveSYN(now, p, seg)
+	case seg.Flags&wire.SYN != 0:
+		// The answer to a SYN that was given up: another path was quicker.
+		b.counters.NoConnection++
+		b.strays.refuse(b, p, seg, wire.Reset{Transient: true})
 	default:
 		b.counters.NoConnection++
 		b.strays.refuse(b, p, seg, wire.Reset{Reason: wire.MPTCPError})
@@ -124,6 +130,7 @@ func (b *Bond) Advance(now clock.Time) {
 		}
 	}
 	b.offers.expire(now)
+	b.advanceShares(now)
 	if b.lane != nil {
 		b.lane.control.Advance(now)
 		b.probe(now)
@@ -133,7 +140,7 @@ func (b *Bond) Advance(now clock.Time) {
 
 // Deadline is for Machine.
 func (b *Bond) Deadline() clock.Time {
-	at := min(b.timers.deadline(), b.wakeAt, b.lane.deadline())
+	at := min(b.timers.deadline(), b.wakeAt, b.shareAt, b.lane.deadline())
 	for _, p := range b.paths {
 		at = min(at, p.pingAt)
 	}
@@ -183,9 +190,11 @@ func (b *Bond) Transmit(now clock.Time, buf []byte) (id PathID, pkt []byte, ok b
 	b.current = nil
 	defer b.contain(now)
 	if id, pkt, ok := b.strays.transmit(buf); ok {
+		b.charge(now, id, pkt)
 		return id, pkt, ok
 	}
 	if id, pkt, ok := b.lane.transmit(now, b, buf); ok {
+		b.charge(now, id, pkt)
 		return id, pkt, ok
 	}
 	if id, pkt, ok := b.transmitDatagram(now, buf, true); ok {
@@ -204,6 +213,7 @@ func (b *Bond) Transmit(now clock.Time, buf []byte) (id PathID, pkt []byte, ok b
 		if pkt != nil {
 			b.misses = 0
 			b.rotate(c, len(pkt))
+			f.state.Charge(now, len(pkt))
 			f.path.earn(len(pkt))
 			return f.path.id, pkt, true
 		}

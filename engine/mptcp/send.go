@@ -59,10 +59,11 @@ func (c *Conn) transmit(now clock.Time, buf []byte) (*subflow, []byte) {
 	}
 }
 
-// queued reports whether a subflow still has octets that it was given and did not send.
+// queued reports whether a subflow still has octets that it was given and did not send, and may send soon: those of a
+// silent one were given to others.
 func (c *Conn) queued() bool {
 	for _, f := range c.subflows {
-		if f.ready && f.tcp.Queued() > 0 {
+		if f.ready && !f.suspect && f.tcp.Queued() > 0 {
 			return true
 		}
 	}
@@ -139,6 +140,7 @@ func (c *Conn) push(now clock.Time) bool {
 	}
 	n = uint64(f.give(now, s.next, int(n)))
 	s.next += n
+	c.idle.since = now
 	return n > 0
 }
 
@@ -172,7 +174,7 @@ func (f *subflow) view(now clock.Time) schedule.View {
 	v.Window = p.Window()
 	v.Threshold = p.Threshold()
 	v.Inflight = p.Inflight()
-	v.Rate = p.Rate()
+	v.Rate = lower(p.Rate(), p.Limit())
 	v.MSS = f.tcp.MSS()
 	v.Flows = f.c.b.blocked.size + 1
 	return v
@@ -240,7 +242,7 @@ func (c *Conn) pushEarly() bool {
 		}
 		n := int(c.snd.next)
 		if n == 0 {
-			n = min(int(c.snd.end), f.tcp.Fits(synOptionsLen))
+			n = min(int(c.snd.end), f.tcp.Fits(c.synOptionsLen()))
 		}
 		if n == 0 || f.path.early+n > f.state.Window() {
 			continue // a crowd of SYNs is no way around the window
@@ -281,6 +283,7 @@ func (c *Conn) pushRedundant(now clock.Time) bool {
 			s.reinjected += min(n, s.next-at)
 		}
 		s.next = max(s.next, f.copied)
+		c.idle.since = now
 		return true
 	}
 	return false
@@ -300,10 +303,11 @@ func (c *Conn) smallestMSS() int {
 func (f *subflow) Acked(now clock.Time, t *tcp.Subflow, off uint64) {
 	c := f.c
 	f.acked = off
+	f.pulse(now)
 	if off > c.fin.mapUntil {
 		c.fin.infinite = false
 	}
-	if f.bare && !f.sawDSS && off > c.id.earlyOut && c.phase == open && !c.plain() {
+	if f.bare && !f.sawDSS && off > f.earlyOut() && c.phase == open && !c.plain() {
 		c.unheard(now, f)
 		if !f.live() {
 			return
@@ -337,6 +341,7 @@ func (c *Conn) acknowledged(now clock.Time, pos uint64) {
 	}
 	assert(pos <= c.snd.next, "octets acknowledged that were not sent")
 	c.snd.una = pos
+	c.idle.since = now
 	c.out.release(pos)
 	if c.phase == over {
 		return // nobody writes any more, and nothing is sent again

@@ -23,6 +23,7 @@ const (
 	signalAddress
 	signalRemove
 	signalFastClose
+	signalIdle
 )
 
 // signalsMax bounds what waits on one subflow.
@@ -74,6 +75,11 @@ func (f *subflow) composeSignal(now clock.Time, o *wire.Options, room int) bool 
 		}
 		o.Has |= wire.HasFastClose
 		o.CloseKey = c.id.peerKey
+	case signalIdle:
+		if room < rateLeastLen {
+			return false
+		}
+		c.composeIdle(o)
 	}
 	f.signals = f.signals[1:]
 	if len(f.signals) == 0 {
@@ -82,7 +88,7 @@ func (f *subflow) composeSignal(now clock.Time, o *wire.Options, room int) bool 
 	if len(f.signals) > 0 || c.fin.wanted {
 		f.tcp.Ack(1)
 	}
-	return s.kind != signalPrio
+	return s.kind != signalPrio && s.kind != signalIdle
 }
 
 // signalState is what a connection knows of addresses, its own and the peer's.
@@ -113,11 +119,7 @@ func (s *signalState) init() { *s = signalState{at: clock.Never} }
 // addressID returns the number of a local address in this connection: 0 for the one that the first
 // subflow uses, else one for each path and family.
 func (c *Conn) addressID(p *bondPath, addr netip.Addr) uint8 {
-	first := c.source.Addr()
-	if !c.client {
-		first = c.target.Addr()
-	}
-	if addr == first {
+	if addr == c.home {
 		return 0
 	}
 	id := 1 + 2*(uint8(p.id)%127)
@@ -133,6 +135,9 @@ func (c *Conn) announce(now clock.Time) {
 		return
 	}
 	for _, p := range c.b.paths {
+		if !c.welcomes(p) {
+			continue
+		}
 		for _, addr := range []netip.Addr{p.cfg.Local4, p.cfg.Local6} {
 			id := c.addressID(p, addr)
 			if !addr.IsValid() || id == 0 || c.announcedID(id) != nil {
@@ -203,7 +208,7 @@ func (f *subflow) receiveSignals(now clock.Time, seg *wire.Segment) {
 	}
 	if o.Has&wire.HasPrio != 0 {
 		f.c.trace.add(now, evPrio, f.path.id, 0)
-		f.peerBackup = o.Backup
+		f.preferred(o.Backup)
 	}
 }
 

@@ -2,6 +2,7 @@ package mptcp
 
 import (
 	"net/netip"
+	"time"
 
 	"tandem/engine/clock"
 	"tandem/engine/path"
@@ -20,6 +21,8 @@ type subflow struct {
 	key   flowKey
 
 	join              bool // MP_JOIN, not MP_CAPABLE
+	cap               bool // or MP_JOIN_CAP
+	robe              bool // ROBE_eSIM_EN is agreed on
 	active            bool // opened from this side
 	ready             bool // established for MPTCP: may carry data
 	mapped            bool // a segment with a mapping has been acknowledged with a DATA_ACK
@@ -28,6 +31,10 @@ type subflow struct {
 	wide              bool // the peer's numbers are 64 bits
 	backup            bool // this side's wish
 	peerBackup        bool
+	told              bool   // SubflowRemoved was
+	withdraws         bool   // REMOVE_ADDR follows when it leaves
+	leaving           Ending // how it is to be closed; 0: it is not
+	id                SubflowID
 	suspect           bool       // silent with octets outstanding: they were given to others
 	syns              int        // composed
 	opened            bool       // its last segment without data carried MP_CAPABLE
@@ -35,9 +42,13 @@ type subflow struct {
 	early             int        // octets in its SYN, while it is not answered
 	localID, remoteID uint8
 	nonce, peerNonce  uint32
-	acks              int        // third ACKs of MP_JOIN sent
-	retryAt           clock.Time // when the third ACK goes again
-	checkAt           clock.Time // when a subflow whose address was removed must have answered
+	otherKey          uint64        // MP_JOIN_CAP: the peer's key in its SYN/ACK
+	toldRTT           time.Duration // by L_RTT_EN
+	tellRTT           bool          // it is to be told
+	pulseAt           clock.Time    // when the round trip is next looked at
+	acks              int           // third ACKs of MP_JOIN or MP_JOIN_CAP sent
+	retryAt           clock.Time    // when the third ACK goes again, or a SYN/ACK is too late for MP_JOIN_CAP
+	checkAt           clock.Time    // when a subflow whose address was removed must have answered
 	resetWhy          wire.Reset
 	hasReset          bool
 	failDSN           wire.DSN
@@ -54,13 +65,14 @@ type subflow struct {
 	held    []holding
 	heldN   int
 	signals []signal
+	rate    subflowLimits
 	sent    uint64 // octets of the connection's stream
 	got     uint64
 }
 
 // newSubflow returns a subflow of c over p; the caller opens its TCP.
 func (c *Conn) newSubflow(p *bondPath, local, remote netip.AddrPort) *subflow {
-	f := &subflow{c: c, path: p, state: p.state, retryAt: clock.Never, checkAt: clock.Never}
+	f := &subflow{c: c, path: p, state: p.state, rate: free, retryAt: clock.Never, checkAt: clock.Never}
 	f.backup = p.cfg.Role == Backup
 	f.key = keyOf(local, remote)
 	if f.state == nil {
@@ -91,7 +103,7 @@ func (f *subflow) config(local, remote netip.AddrPort) tcp.Config {
 		Timestamps:   cfg.Timestamps,
 		ECN:          cfg.ECN,
 		Early:        cfg.Paired && !f.join,
-		Keepalive:    cfg.Keepalive,
+		Keepalive:    f.keepalive(local),
 		SharedWindow: true,
 	}
 	if cfg.Paired {
@@ -102,17 +114,23 @@ func (f *subflow) config(local, remote netip.AddrPort) tcp.Config {
 
 // add makes f one of c's subflows.
 func (c *Conn) add(f *subflow) {
+	c.lastID++
+	f.id = c.lastID
 	c.subflows = append(c.subflows, f)
 	c.b.flows[f.key] = f
+	f.report(SubflowAdded)
 }
 
 // canCarry reports whether the subflow may be given octets at all.
-func (f *subflow) canCarry() bool { return f.ready && !f.suspect && !f.path.peerOff && f.tcp.CanSend() }
+func (f *subflow) canCarry() bool {
+	return f.ready && !f.suspect && !f.path.peerOff && !f.mute() && f.tcp.CanSend()
+}
 
 // back puts the subflow into use again.
 func (f *subflow) back(now clock.Time) {
 	f.suspect = false
 	f.c.trace.add(now, evBack, f.path.id, 0)
+	f.c.relieve(now)
 }
 
 // isBackup reports whether either side wants the subflow spared (RFC 8684 3.3.8).
@@ -129,7 +147,7 @@ func (f *subflow) setBackup(backup bool) {
 	if f.backup == backup {
 		return
 	}
-	f.backup = backup
+	f.prefer(backup)
 	if f.ready && f.c.b.lane == nil && f.c.id.mptcp && !f.c.id.fallback {
 		f.signal(signal{kind: signalPrio})
 	}
@@ -188,6 +206,9 @@ func (f *subflow) Changed(now clock.Time, t *tcp.Subflow) {
 	case tcp.CloseWait, tcp.Closing, tcp.LastAck, tcp.TimeWait:
 		f.peerFin(now)
 	}
+	if !f.live() {
+		f.ended()
+	}
 }
 
 // peerFin notes the FIN of the peer: the end of the stream after a fallback, and only of the
@@ -217,4 +238,5 @@ func (f *subflow) peerFin(now clock.Time) {
 		}
 	}
 	// It is the only one that can still take octets to the peer.
+	c.forsaken(now)
 }

@@ -49,33 +49,49 @@ const (
 	evCorrupt
 	evEnded
 	evHeld
+	evEstablish
+	evWon
+	evCap
+	evInactivity
+	evInactive
+	evRateLimit
+	evBackup
+	evLeave
 	evNote
 )
 
 // eventTexts are formats of path and argument.
 var eventTexts = [...]string{
-	evOpen:      "open%.0d%.0d",
-	evSubflow:   "path %d: TCP established%.0d",
-	evJoin:      "path %d: MP_JOIN to address %d",
-	evJoined:    "path %d: joined%.0d",
-	evGone:      "path %d: subflow ended, %d octets acknowledged",
-	evReset:     "path %d: reset, reason %d",
-	evPeerReset: "path %d: reset by peer, reason %d",
-	evSuspect:   "path %d: silent with %d octets outstanding",
-	evBack:      "path %d: heard again%.0d",
-	evDead:      "path %d: no answer after REMOVE_ADDR%.0d",
-	evLate:      "no DATA_ACK%.0d: sending again from %d",
-	evOrphaned:  "no subflow left%.0d%.0d",
-	evAddress:   "path %d: ADD_ADDR %d",
-	evRemove:    "path %d: REMOVE_ADDR %d",
-	evPrio:      "path %d: MP_PRIO%.0d",
-	evPeerFin:   "DATA_FIN of the peer%.0d at %d",
-	evFastClose: "MP_FASTCLOSE of the peer%.0d%.0d",
-	evFallback:  "path %d: fallback to TCP%.0d",
-	evCorrupt:   "path %d: DSS checksum wrong at %d",
-	evEnded:     "ended%.0d%.0d",
-	evHeld:      "path %d: the peer holds the offer%.0d",
-	evNote:      "%.0d%.0d",
+	evOpen:       "open%.0d%.0d",
+	evSubflow:    "path %d: TCP established%.0d",
+	evJoin:       "path %d: MP_JOIN to address %d",
+	evJoined:     "path %d: joined%.0d",
+	evGone:       "path %d: subflow ended, %d octets acknowledged",
+	evReset:      "path %d: reset, reason %d",
+	evPeerReset:  "path %d: reset by peer, reason %d",
+	evSuspect:    "path %d: silent with %d octets outstanding",
+	evBack:       "path %d: heard again%.0d",
+	evDead:       "path %d: no answer after REMOVE_ADDR%.0d",
+	evLate:       "no DATA_ACK%.0d: sending again from %d",
+	evOrphaned:   "no subflow left%.0d%.0d",
+	evAddress:    "path %d: ADD_ADDR %d",
+	evRemove:     "path %d: REMOVE_ADDR %d",
+	evPrio:       "path %d: MP_PRIO%.0d",
+	evPeerFin:    "DATA_FIN of the peer%.0d at %d",
+	evFastClose:  "MP_FASTCLOSE of the peer%.0d%.0d",
+	evFallback:   "path %d: fallback to TCP%.0d",
+	evCorrupt:    "path %d: DSS checksum wrong at %d",
+	evEnded:      "ended%.0d%.0d",
+	evHeld:       "path %d: the peer holds the offer%.0d",
+	evEstablish:  "%.0dSYN over %d paths, ",
+	evWon:        "path %d: answered first of %d",
+	evCap:        "path %d: MP_JOIN_CAP of address %d",
+	evInactivity: "the peer%.0d may be idle for %d s",
+	evInactive:   "idle%.0d for %d s",
+	evRateLimit:  "path %d: the peer asks for at most %d kbit/s",
+	evBackup:     "path %d: MP_PRIO for subflow %d",
+	evLeave:      "path %d: subflow %d closed as asked",
+	evNote:       "%.0d%.0d",
 }
 
 func (t *trace) add(now clock.Time, kind eventKind, path PathID, arg uint64) {

@@ -21,12 +21,12 @@ const (
 //	   ▲           │
 //	   └─ base ◄───┴─ black hole
 type mtu struct {
-	size    int // known to pass
-	ceiling int // configured: never tried beyond
-	failed  int // smallest size known not to pass; 0: none
-	former  int // passed before the last black hole, to be tried first: that may have been an outage; 0: none
-	probing int // size of the probe that is out; 0: none
-	tries   int
+	size    int   // known to pass
+	ceiling int   // configured: never tried beyond
+	failed  int   // smallest size known not to pass; 0: none
+	former  int   // passed before the last black hole, to be tried first: that may have been an outage; 0: none
+	probing int32 // size of the probe that is out; 0: none
+	tries   int32
 	next    clock.Time // when the next probe may leave
 }
 
@@ -53,7 +53,7 @@ func (p *Path) Probe(now clock.Time, most int) int {
 		return 0
 	}
 	if m.probing > 0 {
-		m.verdict(now, m.probing, false)
+		m.verdict(now, int(m.probing), false)
 		if now < m.next {
 			return 0
 		}
@@ -62,7 +62,7 @@ func (p *Path) Probe(now clock.Time, most int) int {
 	if n <= m.size {
 		return 0
 	}
-	m.probing, m.next = n, now.Add(mtuProbeTimer)
+	m.probing, m.next = int32(n), now.Add(mtuProbeTimer)
 	return n
 }
 
@@ -82,7 +82,7 @@ func (m *mtu) candidate() int {
 
 // Probed records the fate of a probe of size n. A lost probe is not congestion.
 func (p *Path) Probed(now clock.Time, n int, arrived bool) {
-	if n == p.mtu.probing {
+	if n == int(p.mtu.probing) {
 		p.mtu.verdict(now, n, arrived)
 	}
 }

@@ -53,6 +53,9 @@ func (p *pacer) nextSend() clock.Time {
 	return p.next
 }
 
+// Pace returns how many octets a second pacing lets leave; 0: as many as the window does.
+func (p *Path) Pace() int { return p.control.Pace() }
+
 func burst(rate, mtu int) int {
 	return max(2*mtu, int(int64(min(rate, countMax))*int64(burstTime)/int64(time.Second)))
 }

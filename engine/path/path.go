@@ -29,7 +29,9 @@ type Path struct {
 	inflight int
 	rides    *rides // nil: never any
 	rtt      rtt
+	oneWay   *oneWay // nil: not part of a Latency
 	pacer    pacer
+	limit    *limiter // nil: none
 	rate     rate
 	mtu      mtu
 	health   health
@@ -60,6 +62,7 @@ func (p *Path) Sent(now clock.Time, n int) Stamp {
 	p.inflight += n
 	limited := p.rate.appLimited > 0
 	p.pacer.spend(now, n, p.control.Pace(), p.mtu.size)
+	p.paid(now, n)
 	p.control.OnSent(now, n, p.Inflight(), limited)
 	return Stamp{
 		SentAt:      now,
@@ -144,8 +147,8 @@ func (p *Path) Starved() {
 	}
 }
 
-// Room returns how many octets may leave now, by window and by pacing; 0 or less means none. What
-// is left of window and pacing is rounded up to one packet, so that no packet is cut for them.
+// Room returns how many octets may leave now, by window, pacing and limit; 0 or less means none. What
+// is left of them is rounded up to one packet, so that no packet is cut for them.
 func (p *Path) Room(now clock.Time) int {
 	p.expire(now)
 	room := p.Window() - p.Inflight()
@@ -156,11 +159,16 @@ func (p *Path) Room(now clock.Time) int {
 	if paced <= 0 {
 		return 0
 	}
-	return max(min(room, paced), p.mtu.size)
+	tokens := p.tokens(now)
+	if tokens <= 0 {
+		p.throttled()
+		return 0
+	}
+	return max(min(room, paced, tokens), p.mtu.size)
 }
 
-// NextSend returns when pacing next lets a packet leave: now or earlier if it does already.
-func (p *Path) NextSend() clock.Time { return p.pacer.nextSend() }
+// NextSend returns when pacing and limit next let a packet leave: now or earlier if they do already.
+func (p *Path) NextSend() clock.Time { return max(p.pacer.nextSend(), p.limit.next()) }
 
 // RTT returns the smoothed round trip, its variation and the minimum of the last ten seconds; all 0
 // before the first sample (RFC 6298).
@@ -172,7 +180,12 @@ func (p *Path) RTT() (smooth, variation, least time.Duration) {
 func (p *Path) RTTMax() time.Duration { return p.rtt.max }
 
 // RTTSample records a round trip measured otherwise than by Acked (timestamps, handshake, PING).
-func (p *Path) RTTSample(now clock.Time, rtt time.Duration) { p.rtt.sample(now, rtt) }
+func (p *Path) RTTSample(now clock.Time, rtt time.Duration) {
+	p.rtt.sample(now, rtt)
+	if p.oneWay != nil && rtt > 0 {
+		p.oneWay.trip.sample(now, rtt)
+	}
+}
 
 // RTO returns the retransmission timeout without backoff: 1 s before the first sample, at least
 // 200 ms after it (RFC 6298 with the floor that current systems use), at most 60 s.

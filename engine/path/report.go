@@ -33,7 +33,7 @@ func (p *Path) Done(now clock.Time) {
 	r.open = false
 	p.landed(now, r.newestAcked.SentAt)
 	if r.acked > 0 && r.rtt > 0 {
-		p.rtt.sample(now, r.rtt)
+		p.RTTSample(now, r.rtt)
 	}
 	delivery := 0
 	if r.acked > 0 {

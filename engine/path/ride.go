@@ -44,6 +44,7 @@ func (p *Path) Ride(now clock.Time, n int) {
 	r.octets += n
 	p.pacer.spend(now, n, p.control.Pace(), p.mtu.size)
 	p.pacer.next = min(p.pacer.next, now.Add(rideDebt))
+	p.paid(now, n)
 }
 
 // Fared records that of so many octets that left so many arrived.
@@ -53,9 +54,9 @@ func (p *Path) Fared(sent, arrived int) {
 	}
 }
 
-// MayRide reports whether pacing lets a packet leave, whatever the window says: see NextSend.
+// MayRide reports whether pacing and limit let a packet leave, whatever the window says: see NextSend.
 func (p *Path) MayRide(now clock.Time) bool {
-	return p.pacer.room(now, p.control.Pace(), p.mtu.size) > 0
+	return p.pacer.room(now, p.control.Pace(), p.mtu.size) > 0 && p.Allows(now)
 }
 
 // riding is the share of rides in what is in flight: at most three quarters of the window, so that what

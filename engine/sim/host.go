@@ -96,7 +96,9 @@ func (h *Host) transmit(now clock.Time) int {
 		}
 		if p := h.route(id, pkt); p != nil {
 			h.World.see(Sight{Host: h, Path: p, Sent: true, Packet: pkt})
-			p.send(p.side(h), pkt)
+			if !isEvil(target(pkt)) {
+				p.send(p.side(h), pkt)
+			}
 		}
 	}
 	if h.sent > before {

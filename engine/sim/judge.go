@@ -20,6 +20,7 @@ type view struct {
 	flows map[flow]*flowView
 	conns map[uint64]*connView // by each key of either end
 	joins map[uint32]*connView // by each token of either end
+	blind map[uint64]bool      // clients' keys that MP_JOIN_CAP told of first: where those connections begin is not seen
 }
 
 type flow struct{ here, there netip.AddrPort }
@@ -52,12 +53,12 @@ func NewJudge() *Judge { return &Judge{views: map[*Host]*view{}} }
 // See: see Tap.
 func (j *Judge) See(s *Sight) error {
 	seg := &j.segment
-	if seg.Parse(s.Packet) != nil {
+	if s.Forged || seg.Parse(s.Packet) != nil {
 		return nil
 	}
 	v := j.views[s.Host]
 	if v == nil {
-		v = &view{flows: map[flow]*flowView{}, conns: map[uint64]*connView{}, joins: map[uint32]*connView{}}
+		v = &view{flows: map[flow]*flowView{}, conns: map[uint64]*connView{}, joins: map[uint32]*connView{}, blind: map[uint64]bool{}}
 		j.views[s.Host] = v
 	}
 	f := flow{seg.Source, seg.Target}
@@ -97,6 +98,11 @@ func (v *view) learn(f *flowView, seg *wire.Segment, sent bool) {
 		}
 		if o.Has&wire.HasJoin != 0 && o.Join.Length == 12 {
 			f.conn = v.joins[o.Join.Token]
+		}
+	}
+	if key := o.JoinCap.Key; o.Has&wire.HasJoinCap != 0 {
+		if f.conn = v.conns[key]; f.conn == nil {
+			v.blind[key] = true
 		}
 	}
 	if o.Has&wire.HasCapable == 0 || o.Capable.Length < 12 {
@@ -143,6 +149,7 @@ func (v *view) connection(ours, theirs uint64) *connView {
 	if c == nil {
 		c = &connView{idsnOurs: idsnOurs, idsnTheirs: idsnTheirs, ack: idsnTheirs.Add(1), sent: idsnOurs.Add(1), edge: idsnOurs.Add(1)}
 	}
+	c.lost = c.lost || v.blind[theirs]
 	v.conns[ours], v.conns[theirs] = c, c
 	v.joins[tokenOurs], v.joins[tokenTheirs] = c, c
 	return c

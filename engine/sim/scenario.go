@@ -22,6 +22,7 @@ type Scenario struct {
 	Plans          []*Plan
 	Heals          clock.Time
 	Swizzle        bool
+	Attackers      []*Attacker
 	MayFail        bool // a middlebox or a move may leave a connection no way to go on
 
 	altered bool
@@ -75,7 +76,46 @@ func Draw(seed uint64) *Scenario {
 			c.Routes[i].Toggles = clock.Time(1 + dice.Int64N(int64(c.Heals)))
 		}
 	}
+	c.drawEstablish(dice)
+	c.drawAttackers(dice)
 	return c
+}
+
+// drawAttackers draws who attacks. Inside a carrier there is nobody but the two ends.
+func (c *Scenario) drawAttackers(dice *rand.Rand) {
+	if c.Paired || dice.IntN(3) > 0 {
+		return
+	}
+	for range 1 + dice.IntN(2) {
+		a := &Attacker{
+			Knows: Knowledge(dice.IntN(2)), Attacks: Attack(1 + dice.IntN(int(attackEnd)-1)), Route: dice.IntN(len(c.Routes)),
+			From: clock.Time(dice.Int64N(int64(c.Heals))), Every: time.Duration(1+dice.IntN(100)) * time.Millisecond,
+			Dice: rand.New(rand.NewPCG(dice.Uint64(), 0)),
+		}
+		a.Until = a.From.Add(time.Duration(1+dice.IntN(10)) * time.Second)
+		if len(c.Routes) < 2 {
+			a.Knows = Guesser
+		}
+		c.Attackers = append(c.Attackers, a)
+	}
+}
+
+// drawEstablish draws how the client asks for connections, and what the server knows of that.
+func (c *Scenario) drawEstablish(dice *rand.Rand) {
+	mode := func() mptcp.Establish {
+		if dice.IntN(4) == 0 {
+			return mptcp.ESIM // the one with most to go wrong
+		}
+		return mptcp.Establish(dice.IntN(int(mptcp.IPSSIM) + 1))
+	}
+	c.Client.Establish = mode()
+	c.Client.ImplicitESIM = dice.IntN(4) == 0
+	c.Server.NoRobE = dice.IntN(6) == 0
+	for _, p := range c.Plans {
+		if dice.IntN(3) == 0 {
+			p.Options.Establish = mode()
+		}
+	}
 }
 
 // drawPairing adds what concerns both ends, and reports whether connections may be tied to one path.
@@ -236,6 +276,9 @@ func (c *Scenario) String() string {
 		for _, box := range r.Boxes {
 			fmt.Fprintf(&b, "  %T %+v\n", box, box)
 		}
+	}
+	for _, a := range c.Attackers {
+		fmt.Fprintf(&b, "%v on path%d from %v to %v every %v: %v\n", a.Knows, a.Route, time.Duration(a.From), time.Duration(a.Until), a.Every, a.Attacks)
 	}
 	for _, p := range c.Plans {
 		fmt.Fprintf(&b, "%+v\n", *p)

@@ -74,6 +74,9 @@ func NewStage(c *Scenario) *Stage {
 	if c.Swizzle {
 		swizzle(w, s.Paths, forecasts)
 	}
+	for _, a := range c.Attackers {
+		a.Begin(s.Paths[a.Route])
+	}
 	for _, p := range c.Plans {
 		s.Client.Dial(p)
 		s.Server.Answer(p)

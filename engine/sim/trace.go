@@ -54,6 +54,8 @@ func (t *Story) See(s *Sight) error {
 	arrow := "<"
 	if s.Sent {
 		arrow = ">"
+	} else if s.Forged {
+		arrow = "<!"
 	}
 	what := ""
 	if err := t.segment.Parse(s.Packet); err == nil {

@@ -26,6 +26,7 @@ type Sight struct {
 	Host   *Host // who sent or received it
 	Path   *Path
 	Sent   bool // as Host sent it; else as Host received it
+	Forged bool // no host sent it
 	Packet []byte
 }
 

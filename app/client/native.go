@@ -1,0 +1,256 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"tandem/app/config"
+	"tandem/engine"
+	"tandem/engine/mptcp"
+	"tandem/platform"
+	"tandem/tunnel/carrier/native"
+	"tandem/tunnel/relay"
+	"tandem/tunnel/upstream"
+)
+
+// A nativeMode is what is different where a proxy of another make takes the place of a hub.
+type nativeMode struct {
+	live        *live
+	first, last uint16 // ports that are ours on every link
+	socks       *upstream.SOCKS
+	convert     *upstream.Convert
+
+	mu    sync.Mutex
+	proxy netip.AddrPort // zero: no link reaches one
+	plain bool           // it does not speak Multipath TCP
+}
+
+// Ranges of ports, all outside those that Linux gives to others. Each connection to a proxy takes one of them, and each
+// port a file for each link.
+const (
+	nativeFirst  = 61000
+	nativePorts  = 1024
+	nativeRanges = 4
+)
+
+// nativeKeepalive is how long a connection may be silent before the NATs on its way are reminded of it.
+const nativeKeepalive = 100 * time.Second
+
+// newNative chooses the ports, and makes the dialer. It waits for nobody.
+func (v *live) newNative() (*nativeMode, error) {
+	n := &nativeMode{live: v}
+	for i := range nativeRanges {
+		n.first = uint16(nativeFirst + i*nativePorts)
+		n.last = n.first + nativePorts - 1
+		if v.foreign.free(n.first, n.last) {
+			return n, n.dial()
+		}
+	}
+	return nil, fmt.Errorf("ports %d to %d are needed, or those after them, and others have some: which is told by ss -tln",
+		nativeFirst, nativeFirst+nativePorts-1)
+}
+
+// dial makes the dialer.
+func (n *nativeMode) dial() (err error) {
+	switch u := n.live.cfg.Upstream; u.Kind {
+	case Convert:
+		n.convert = upstream.NewConvert(upstream.ConvertConfig{
+			Converter: n.at, Open: n.open, Multipath: multipath, Log: n.live.log,
+		})
+	default:
+		n.socks, err = upstream.NewSOCKS(upstream.SOCKSConfig{Proxy: n.at, User: u.User, Password: u.Password, Open: n.open})
+	}
+	return err
+}
+
+// dialer is what connections are asked of.
+func (n *nativeMode) dialer() relay.Dialer {
+	if n.convert != nil {
+		return n.convert
+	}
+	return n.socks
+}
+
+// bondConfig describes the bond, whose paths lead to anybody.
+func (n *nativeMode) bondConfig() engine.BondConfig {
+	return engine.BondConfig{
+		Config: mptcp.Config{
+			Scheduler: string(n.live.cfg.Scheduler), FirstPort: n.first, LastPort: n.last, Keepalive: nativeKeepalive,
+		},
+		Name: n.live.cfg.Upstream.Kind,
+	}
+}
+
+// pathConfig describes the path of a link, whose own addresses it has.
+func (n *nativeMode) pathConfig(l *link) engine.PathConfig {
+	v4, v6 := ownAddrs(l.seen)
+	return engine.PathConfig{Local4: v4, Local6: v6, MTU: l.mtu, Role: roles[l.settings.Role]}
+}
+
+// ownAddrs are the addresses of a link that packets leave it with: the first of each family.
+func ownAddrs(l platform.Link) (v4, v6 netip.Addr) {
+	first := func(is func(netip.Addr) bool) (found netip.Addr) {
+		if i := slices.IndexFunc(l.Addrs, func(p netip.Prefix) bool { return is(p.Addr()) }); i >= 0 {
+			found = l.Addrs[i].Addr()
+		}
+		return found
+	}
+	v4 = first(netip.Addr.Is4)
+	v6 = first(func(a netip.Addr) bool { return a.Is6() && !a.IsLinkLocalUnicast() })
+	return v4, v6
+}
+
+// bear opens the carrier of a link, and asks the proxy for a sign of life.
+func (n *nativeMode) bear(l *link) (bearer, error) {
+	v4, v6 := ownAddrs(l.seen)
+	raw, err := n.live.foreign.open(native.Config{
+		Link: l.seen.Name, Local4: v4, Local6: v6, First: n.first, Last: n.last, Pin: n.live.cfg.Host.Pin(l.seen.Name),
+		Deliver: l.pipe.receive, Log: n.live.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newNativeBearer(raw, &l.pipe, n.live.foreign.knock(n.live.cfg.Host, l.seen.Name, l.endpoint)), nil
+}
+
+// at is where the proxy is.
+func (n *nativeMode) at() netip.AddrPort {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.proxy
+}
+
+// choose takes the first address of the proxy that most links reach: one connection goes to one address. It runs in the loop.
+func (n *nativeMode) choose() {
+	best, most := netip.AddrPort{}, 0
+	for _, e := range n.live.endpoints {
+		reach := 0
+		for _, l := range n.live.carried {
+			if v4, v6 := ownAddrs(l.seen); e.Addr().Is4() && v4.IsValid() || e.Addr().Is6() && v6.IsValid() {
+				reach++
+			}
+		}
+		if reach > most {
+			best, most = e, reach
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.proxy = best
+}
+
+// open is an upstream.Opener.
+func (n *nativeMode) open(ctx context.Context, to netip.AddrPort, first []byte) (relay.Stream, error) {
+	if !to.IsValid() {
+		return nil, fmt.Errorf("no link reaches the proxy: %w", engine.ErrNoPath)
+	}
+	c, err := n.live.dialer.open(ctx, to, first)
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if to == n.proxy {
+		n.plain = !multipath(c)
+	}
+	return c, nil
+}
+
+// multipath reports whether the other end of a connection speaks Multipath TCP.
+func multipath(s relay.Stream) bool {
+	c, ok := s.(*engine.Conn)
+	return ok && !c.Info().Fallback
+}
+
+// appeared: the way to the proxy is another one than before.
+func (n *nativeMode) appeared() {
+	if n.convert != nil {
+		n.convert.Forget()
+	}
+}
+
+// learn finds out, beside everything else, what saves round trips.
+func (n *nativeMode) learn() {
+	if n.socks == nil {
+		return
+	}
+	n.live.beside.Go(func() {
+		if err := n.socks.Learn(n.live.ctx); err != nil {
+			n.live.log.Debug("the proxy was not asked whether it takes requests with the greeting", "err", err)
+		}
+	})
+}
+
+// notice is what people should know although connections are carried; "": nothing.
+func (n *nativeMode) notice() string {
+	if n.convert != nil {
+		if why := n.convert.Avoided(); why != "" {
+			return why
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.plain {
+		return fmt.Sprintf("the proxy at %v does not speak Multipath TCP, or something on the way strips it: each connection takes one link", n.proxy)
+	}
+	return ""
+}
+
+// A foreign is what of the system native links use.
+type foreign struct {
+	free  func(first, last uint16) bool // nobody has any of these ports
+	open  func(native.Config) (rawCarrier, error)
+	knock func(h platform.Host, link string, at netip.AddrPort) func(context.Context) error // connects over a link, and leaves
+}
+
+// A rawCarrier is what native.Open gives.
+type rawCarrier interface {
+	Send(pkts [][]byte) error
+	Counters() native.Counters
+	Close() error
+}
+
+// system is the foreign of this computer.
+var system = foreign{
+	free: func(first, last uint16) bool {
+		for port := int(first); port <= int(last); port++ {
+			l, err := net.Listen("tcp", ":"+strconv.Itoa(port))
+			if err != nil {
+				return false
+			}
+			l.Close()
+		}
+		return true
+	},
+	open: func(cfg native.Config) (rawCarrier, error) {
+		c, err := native.Open(cfg)
+		if err != nil {
+			return nil, err
+		}
+		return c, nil
+	},
+	knock: func(h platform.Host, link string, at netip.AddrPort) func(context.Context) error {
+		d := net.Dialer{Control: h.Pin(link)}
+		return func(ctx context.Context) error {
+			c, err := d.DialContext(ctx, "tcp", at.String())
+			if err != nil {
+				return err
+			}
+			return c.Close()
+		}
+	},
+}
+
+// keep writes a membership, unless it stands in for one.
+func (c *Client) keep(m config.Membership) error {
+	if c.cfg.Upstream != nil {
+		return nil
+	}
+	return c.cfg.State.SaveMembership(m)
+}

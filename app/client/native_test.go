@@ -1,0 +1,523 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"tandem/app/control"
+	"tandem/engine"
+	"tandem/engine/clock"
+	"tandem/engine/convert"
+	"tandem/engine/mptcp"
+	"tandem/platform"
+	"tandem/platform/platformtest"
+	"tandem/tunnel/carrier/native"
+	"tandem/tunnel/packet"
+)
+
+// A street is a device with two native links, and hosts of other makes that its packets reach: engines too, but ones that
+// know nothing of the device.
+type street struct {
+	*world
+	mu    sync.Mutex
+	links map[string]*nativeLink            // by device
+	hosts map[netip.Addr]*engine.Attachment // by their addresses
+	deaf  map[string]bool                   // links over which nobody answers a knock
+	taken map[uint16]bool                   // first ports of ranges that others have
+	knock int
+}
+
+// A nativeLink is a raw carrier in memory.
+type nativeLink struct {
+	street *street
+	cfg    native.Config
+	n      native.Counters
+	closed bool
+}
+
+var (
+	proxyAt = netip.MustParseAddrPort("203.0.113.7:1080")
+	second  = netip.MustParseAddrPort("203.0.113.8:80") // speaks Multipath TCP
+)
+
+func newStreet(t *testing.T) *street {
+	s := &street{world: newWorld(t), links: map[string]*nativeLink{}, hosts: map[netip.Addr]*engine.Attachment{},
+		deaf: map[string]bool{}, taken: map[uint16]bool{}}
+	return s
+}
+
+// foreign is the street as the client's system.
+func (s *street) foreign() foreign {
+	return foreign{
+		free: func(first, _ uint16) bool { return !s.taken[first] },
+		open: func(cfg native.Config) (rawCarrier, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if old := s.links[cfg.Link]; old != nil && !old.closed {
+				return nil, syscall.EADDRINUSE
+			}
+			l := &nativeLink{street: s, cfg: cfg}
+			s.links[cfg.Link] = l
+			return l, nil
+		},
+		knock: func(_ platform.Host, link string, _ netip.AddrPort) func(context.Context) error {
+			return func(ctx context.Context) error {
+				s.mu.Lock()
+				deaf := s.deaf[link]
+				s.knock++
+				s.mu.Unlock()
+				if deaf {
+					<-ctx.Done()
+					return ctx.Err()
+				}
+				return nil
+			}
+		},
+	}
+}
+
+func (s *street) silence(link string, silent bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deaf[link] = silent
+}
+
+// Send is part of rawCarrier.
+func (l *nativeLink) Send(pkts [][]byte) error {
+	for _, pkt := range pkts {
+		var p packet.Packet
+		if p.Parse(pkt) != nil || p.Source != l.cfg.Local4 {
+			continue
+		}
+		if port := uint16(p.Body[0])<<8 | uint16(p.Body[1]); port < l.cfg.First || port > l.cfg.Last {
+			continue
+		}
+		l.street.mu.Lock()
+		l.n.Sent++
+		l.n.SentOctets += uint64(len(pkt))
+		to, deaf := l.street.hosts[p.Target], l.street.deaf[l.cfg.Link]
+		l.street.mu.Unlock()
+		if to != nil && !deaf {
+			to.Deliver([][]byte{append([]byte(nil), pkt...)})
+		}
+	}
+	return nil
+}
+
+// Counters is part of rawCarrier.
+func (l *nativeLink) Counters() native.Counters {
+	l.street.mu.Lock()
+	defer l.street.mu.Unlock()
+	return l.n
+}
+
+// Close is part of rawCarrier.
+func (l *nativeLink) Close() error {
+	l.street.mu.Lock()
+	defer l.street.mu.Unlock()
+	l.closed = true
+	return nil
+}
+
+// A way back takes packets of a host to the links.
+type wayBack struct{ street *street }
+
+// Send is part of engine.Path.
+func (w wayBack) Send(pkts [][]byte) error {
+	for _, pkt := range pkts {
+		var p packet.Packet
+		if p.Parse(pkt) != nil {
+			continue
+		}
+		var deliver func([][]byte)
+		w.street.mu.Lock()
+		for _, l := range w.street.links {
+			if !l.closed && l.cfg.Local4 == p.Target && !w.street.deaf[l.cfg.Link] {
+				deliver = l.cfg.Deliver
+				l.n.Received++
+				l.n.ReceivedOctets += uint64(len(pkt))
+			}
+		}
+		w.street.mu.Unlock()
+		if deliver != nil {
+			deliver([][]byte{append([]byte(nil), pkt...)})
+		}
+	}
+	return nil
+}
+
+// host has a host answer each connection with talk.
+func (s *street) host(at netip.AddrPort, plain bool, talk func(c *engine.Conn)) {
+	e := engine.New(engine.Config{})
+	b := e.Bond(engine.BondConfig{Config: mptcp.Config{Plain: plain, Passive: true}})
+	a := b.Attach(wayBack{s}, at.Addr(), netip.Addr{}, 1500)
+	s.mu.Lock()
+	s.hosts[at.Addr()] = a
+	s.mu.Unlock()
+	b.Listen(at.Port())
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			o, err := b.Accept(context.Background())
+			if err != nil {
+				return
+			}
+			running.Go(func() {
+				if c, err := o.Accept(); err == nil {
+					talk(c)
+					c.Close()
+				}
+			})
+		}
+	})
+	s.t.Cleanup(func() {
+		e.Close()
+		running.Wait()
+	})
+}
+
+// run starts the daemon with an upstream.
+func (s *street) run(hub string, change func(*Config)) {
+	s.t.Helper()
+	cfg := s.config()
+	up, err := ParseUpstream(hub)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	cfg.Upstream, cfg.Bind = up, nil
+	if change != nil {
+		change(&cfg)
+	}
+	s.startWith(cfg, func(c *Client) { c.foreign = s.foreign() })
+}
+
+// socks5 talks as a SOCKS5 proxy that refuses port 81 and echoes in place of every other target.
+func socks5(t *testing.T) func(*engine.Conn) {
+	return func(c *engine.Conn) {
+		read := func(n int) []byte {
+			b := make([]byte, n)
+			io.ReadFull(c, b)
+			return b
+		}
+		hello := read(2)
+		read(int(hello[1]))
+		c.Write([]byte{5, 0})
+		ask := read(10)
+		reply := []byte{5, 0, 0, 1, 0, 0, 0, 0, 0, 0}
+		switch {
+		case ask[1] != 1:
+			reply[1] = 7
+		case ask[9] == 81:
+			reply[1] = 5
+		}
+		c.Write(reply)
+		if reply[1] == 0 {
+			io.Copy(c, c)
+			c.CloseWrite()
+		}
+	}
+}
+
+// links counts over how many links a connection goes.
+func (s *street) overLinks(number int) (names []string) {
+	one, err := s.client.Connection(s.ctx(), number)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, f := range one.Subflows {
+		if f.State == "ESTABLISHED" || f.State == "established" {
+			names = append(names, f.Link)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// TestSOCKSUpstream: a device that belongs to no hub dials through a proxy of another make, over both links.
+func TestSOCKSUpstream(t *testing.T) {
+	s := newStreet(t)
+	s.host(proxyAt, false, socks5(t))
+	s.run("socks5://"+proxyAt.String(), nil)
+	s.connected("wlan0", "wwan0")
+	state := s.client.State()
+	if state.Hub.Name != "socks5" || state.Hub.Endpoint != proxyAt.String() || state.Reason != "" {
+		t.Errorf("state %+v", state)
+	}
+	c := s.dial()
+	echoes(t, c, 300_000)
+	s.wait("a connection", func(st control.State) bool { return st.Connections == 1 })
+	all, err := s.client.Connections(s.ctx())
+	if err != nil || len(all) != 1 || all[0].Target != somewhere {
+		t.Fatalf("connections %+v: %v", all, err)
+	}
+	s.until("both links", func() bool { return len(s.overLinks(all[0].Number)) == 2 })
+	for _, l := range s.links {
+		if l.cfg.First != 61000 || l.cfg.Last != 62023 {
+			t.Errorf("ports %d to %d", l.cfg.First, l.cfg.Last)
+		}
+	}
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(c); err != nil || len(rest) != 0 {
+		t.Errorf("after the end came %q, %v", rest, err)
+	}
+	c.Close()
+	if _, err := s.client.Dial(s.ctx(), netip.AddrPortFrom(somewhere.Addr(), 81)); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("refused target: %v", err)
+	}
+	if _, err := s.client.Join(s.ctx(), "whatever"); err != errUpstream {
+		t.Errorf("join: %v", err)
+	}
+	if err := s.client.Leave(s.ctx()); err != errUpstream {
+		t.Errorf("leave: %v", err)
+	}
+	if _, err := s.state.Membership(); err == nil {
+		t.Error("a membership was kept")
+	}
+}
+
+// until waits for a condition.
+func (s *street) until(what string, ok func() bool) {
+	s.t.Helper()
+	for end := time.Now().Add(soon); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatalf("%s: not in time", what)
+		}
+	}
+}
+
+// TestUpstreamTUN: TCP alone is captured, and no name server is changed.
+func TestUpstreamTUN(t *testing.T) {
+	s := newStreet(t)
+	s.host(proxyAt, false, socks5(t))
+	h := tunHost{s.world.host, make(chan *platformtest.Tun, 1), nil}
+	s.run("socks5://"+proxyAt.String(), func(c *Config) { c.Host, c.Routes = h, "default" })
+	s.connected("wlan0", "wwan0")
+	s.wait("routes", func(control.State) bool { return slices.Contains(routes(s.world.host), "0.0.0.0/0") })
+	for _, thing := range s.world.host.State().Things {
+		switch thing := thing.(type) {
+		case platform.Rule:
+			if thing.Mark == 0 && !thing.TCP {
+				t.Errorf("%v is for more than TCP", thing)
+			}
+		case platform.Resolv:
+			t.Errorf("%v", thing)
+		}
+	}
+	syn(t, <-h.made)
+}
+
+// TestUpstreamLinks: a link that falls silent is not used, and said to be; one whose address changes is opened anew.
+func TestUpstreamLinks(t *testing.T) {
+	s := newStreet(t)
+	s.host(proxyAt, false, socks5(t))
+	s.run("socks5://"+proxyAt.String(), nil)
+	s.connected("wlan0", "wwan0")
+	c := s.dial()
+	echoes(t, c, 10_000)
+	s.silence("wlan0", true)
+	s.sendPings()
+	s.connected("wwan0")
+	for _, l := range s.client.State().Links {
+		if l.Name == "wlan0" && (l.State != control.LinkSilent || !strings.Contains(l.Reason, "the proxy does not answer over it any more")) {
+			t.Errorf("%+v", l)
+		}
+	}
+	echoes(t, c, 10_000)
+	s.silence("wlan0", false)
+	s.connected("wlan0", "wwan0")
+	moved := s.world.links[1]
+	moved.Addrs = []netip.Prefix{netip.MustParsePrefix("10.0.9.2/24")}
+	s.world.host.SetLinks(s.world.links[0], moved)
+	s.until("the new address", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.links["wwan0"].cfg.Local4 == moved.Addrs[0].Addr() && !s.links["wwan0"].closed
+	})
+	s.connected("wlan0", "wwan0")
+	echoes(t, c, 10_000)
+}
+
+func (s *street) sendPings() { s.client.now().sendPings() }
+
+// TestUpstreamPlain: that a proxy does not speak Multipath TCP is said.
+func TestUpstreamPlain(t *testing.T) {
+	s := newStreet(t)
+	s.host(proxyAt, true, socks5(t))
+	s.run("socks5://"+proxyAt.String(), nil)
+	s.connected("wlan0", "wwan0")
+	echoes(t, s.dial(), 10_000)
+	s.wait("the reason", func(st control.State) bool { return strings.Contains(st.Reason, "does not speak Multipath TCP") })
+}
+
+// TestUpstreamAway: what is unreachable is the proxy, and why is said with the link.
+func TestUpstreamAway(t *testing.T) {
+	s := newStreet(t)
+	s.silence("wlan0", true)
+	s.silence("wwan0", true)
+	s.run("convert://"+proxyAt.String(), nil)
+	s.wait("unreachable", func(st control.State) bool { return st.Phase == control.Unreachable })
+	st := s.client.State()
+	if !strings.Contains(st.Reason, "proxy unreachable") || !strings.Contains(st.Links[0].Reason, "the proxy at "+proxyAt.String()+" has not answered yet") {
+		t.Errorf("%+v", st)
+	}
+	if _, err := s.client.Dial(s.ctx(), somewhere); !errors.Is(err, syscall.ENETUNREACH) {
+		t.Errorf("dial: %v", err)
+	}
+}
+
+// TestNativePorts: when others have ports of a range the next one is taken, and when they have some of all, that is said.
+func TestNativePorts(t *testing.T) {
+	s := newStreet(t)
+	s.taken[61000] = true
+	s.host(proxyAt, false, socks5(t))
+	s.run("socks5://"+proxyAt.String(), nil)
+	s.connected("wlan0", "wwan0")
+	if l := s.links["wlan0"]; l.cfg.First != 62024 || l.cfg.Last != 63047 {
+		t.Errorf("ports %d to %d", l.cfg.First, l.cfg.Last)
+	}
+	other := newStreet(t)
+	for i := range uint16(nativeRanges) {
+		other.taken[nativeFirst+i*nativePorts] = true
+	}
+	cfg := other.config()
+	cfg.Upstream = &Upstream{Kind: SOCKS5, Endpoint: proxyAt.String()}
+	c, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.foreign = other.foreign()
+	if err := c.Run(other.ctx()); err == nil || !strings.Contains(err.Error(), "ports 61000 to 62023 are needed") {
+		t.Errorf("run: %v", err)
+	}
+}
+
+// A counter says how often a host was connected to.
+type counter struct {
+	mu sync.Mutex
+	n  int
+}
+
+func (c *counter) add() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+}
+
+func (c *counter) value() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
+}
+
+// TestConvertUpstream: a server that speaks Multipath TCP is asked through the converter once, and directly from then on.
+func TestConvertUpstream(t *testing.T) {
+	s := newStreet(t)
+	var converted, direct counter
+	gate := convert.NewGate(convert.GateConfig{Supported: []uint8{convert.MPTCP}})
+	now := clock.System()
+	var mu sync.Mutex
+	s.host(proxyAt, false, func(c *engine.Conn) {
+		converted.add()
+		mu.Lock()
+		m := gate.Open(netip.MustParseAddr("10.0.0.2"))
+		mu.Unlock()
+		b, verdict := make([]byte, 1), convert.More
+		for verdict == convert.More {
+			if _, err := c.Read(b); err != nil {
+				return
+			}
+			mu.Lock()
+			verdict, _ = m.Receive(now(), b)
+			mu.Unlock()
+		}
+		mu.Lock()
+		answer := m.Answer()
+		switch {
+		case verdict == convert.Dial && m.Request().Target.Port() == 81:
+			answer = m.Failed(now(), convert.FailureOf(syscall.ECONNREFUSED, m.Request().Target.Addr()))
+		case verdict == convert.Dial:
+			answer = m.Connected([]byte{30, 12, 0x01, 0x01, 0, 0, 0, 0, 0, 0, 0, 0})
+		}
+		mu.Unlock()
+		c.Write(answer)
+		io.Copy(c, c)
+		c.CloseWrite()
+	})
+	s.host(second, false, func(c *engine.Conn) {
+		direct.add()
+		io.Copy(c, c)
+		c.CloseWrite()
+	})
+	s.run("convert://"+proxyAt.String(), nil)
+	s.connected("wlan0", "wwan0")
+	for i := range 2 {
+		c, err := s.client.Dial(s.ctx(), second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		echoes(t, c, 100_000)
+		c.Close()
+		if converted.value() != 1 || direct.value() != i {
+			t.Errorf("connection %d: %d through the converter, %d directly", i, converted.value(), direct.value())
+		}
+	}
+	if _, err := s.client.Dial(s.ctx(), netip.AddrPortFrom(somewhere.Addr(), 81)); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("refused target: %v", err)
+	}
+}
+
+// TestConvertUpstreamInterference: who answers as no converter does is not used, which is said, and tried again on new links.
+func TestConvertUpstreamInterference(t *testing.T) {
+	s := newStreet(t)
+	s.host(proxyAt, false, func(c *engine.Conn) { c.Write([]byte("HTTP/1.1 400 Bad Request\r\n")) })
+	s.host(second, false, func(c *engine.Conn) { io.Copy(c, c); c.CloseWrite() })
+	s.run("convert://"+proxyAt.String(), nil)
+	s.connected("wlan0", "wwan0")
+	c, err := s.client.Dial(s.ctx(), second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	echoes(t, c, 1000)
+	s.wait("the reason", func(st control.State) bool {
+		return strings.Contains(st.Reason, "is not used, and targets are connected to directly")
+	})
+	s.world.host.SetLinks(s.world.links[0])
+	s.connected("wlan0")
+	s.world.host.SetLinks(s.world.links...)
+	s.connected("wlan0", "wwan0")
+	s.wait("another chance", func(st control.State) bool { return st.Reason == "" })
+}
+
+// TestKnock: the system's own connection to a proxy tells whether it answers.
+func TestKnock(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := platformtest.New(platform.Link{Name: "wlan0", Index: 2})
+	at := netip.MustParseAddrPort(l.Addr().String())
+	if err := system.knock(h, "wlan0", at)(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := system.knock(h, "gone0", at)(t.Context()); err == nil {
+		t.Error("over a link that is not there")
+	}
+	l.Close()
+	if err := system.knock(h, "wlan0", at)(t.Context()); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("of nobody: %v", err)
+	}
+	if got := h.Pinned(); len(got) != 2 {
+		t.Errorf("pinned to %q", got)
+	}
+}

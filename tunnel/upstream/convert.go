@@ -1,0 +1,176 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"sync"
+
+	"tandem/engine/clock"
+	"tandem/engine/convert"
+	"tandem/tunnel/relay"
+)
+
+// ConvertConfig says which converter to ask, and how it and others are reached.
+type ConvertConfig struct {
+	Converter func() netip.AddrPort
+	Open      Opener
+	Multipath func(relay.Stream) bool // whether the other end of an open stream speaks Multipath TCP
+	Cache     convert.CacheConfig
+	Log       *slog.Logger // nil: none
+}
+
+// A Convert is a Dialer that asks a converter for a connection in the first octets of one to it. It connects to the
+// target directly when that speaks Multipath TCP itself, when the converter wants to be left alone for a while, and when
+// something on the way to the converter interferes.
+type Convert struct {
+	cfg ConvertConfig
+	now func() clock.Time
+
+	mu      sync.Mutex // guards what follows, and what clients of the cache do
+	cache   *convert.Cache
+	avoided string // why the converter is not used; "": it is
+}
+
+// NewConvert returns a dialer that knows nothing of the converter yet.
+func NewConvert(cfg ConvertConfig) *Convert {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Convert{cfg: cfg, now: clock.System(), cache: convert.NewCache(cfg.Cache)}
+}
+
+// attemptsMax bounds the connections to a converter for one to a target: with a cookie, without it, and without options.
+const attemptsMax = 4
+
+// Dial is part of relay.Dialer.
+func (c *Convert) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream, error) {
+	target = netip.AddrPortFrom(target.Addr().Unmap(), target.Port())
+	converter := c.cfg.Converter()
+	asking := convert.NewClient(c.cache, convert.ClientConfig{
+		Converter: converter, Target: target, Options: convert.Options{}.Add(convert.MPTCP), Info: c.curious(converter),
+	})
+	for range attemptsMax {
+		if !c.via(converter, target) {
+			return c.direct(ctx, target)
+		}
+		stream, err := c.ask(ctx, asking, converter)
+		var r *convert.Refusal
+		if !errors.As(err, &r) {
+			return stream, err
+		}
+		switch {
+		case r.Advice == convert.Avoid:
+			c.avoid(converter, r)
+		case r.Advice == convert.GiveUp:
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("the converter at %v never agrees", converter)
+}
+
+// via reports whether to ask the converter.
+func (c *Convert) via(converter, target netip.AddrPort) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cache.Via(c.now(), converter, target)
+}
+
+// curious reports whether the converter has not told yet what it supports.
+func (c *Convert) curious(converter netip.AddrPort) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.cache.Converter(converter).Known
+}
+
+// direct connects to the target itself.
+func (c *Convert) direct(ctx context.Context, target netip.AddrPort) (relay.Stream, error) {
+	stream, err := c.cfg.Open(ctx, target, nil)
+	if err == nil && !c.cfg.Multipath(stream) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.cache.NoBypass(target)
+	}
+	return stream, err
+}
+
+// ask makes one attempt. Who is refused resets the connection (RFC 8803 6.2.8).
+func (c *Convert) ask(ctx context.Context, asking *convert.Client, converter netip.AddrPort) (relay.Stream, error) {
+	c.mu.Lock()
+	request := asking.Append(nil)
+	c.mu.Unlock()
+	stream, err := c.cfg.Open(ctx, converter, request)
+	if err != nil {
+		return nil, err
+	}
+	if err := talk(ctx, stream, func() error { return c.hear(asking, stream) }); err != nil {
+		stream.Abort(err)
+		return nil, err
+	}
+	return stream, nil
+}
+
+// hear reads the converter's answer to its last octet.
+func (c *Convert) hear(asking *convert.Client, r io.Reader) error {
+	b := make([]byte, convert.HeaderLen, convert.MaxLen)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return c.ended(asking, err)
+	}
+	if n, err := convert.ParseHeader(b); err == nil {
+		b = b[:n]
+		if _, err := io.ReadFull(r, b[convert.HeaderLen:]); err != nil {
+			return c.ended(asking, err)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, _, err := asking.Receive(c.now(), b)
+	return err
+}
+
+// ended is how a connection on which there was no whole answer counts.
+func (c *Convert) ended(asking *convert.Client, err error) error {
+	if err != io.EOF && err != io.ErrUnexpectedEOF {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return asking.EOF()
+}
+
+// avoid says, once, that the converter is of no use.
+func (c *Convert) avoid(converter netip.AddrPort, why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.avoided == "" {
+		c.avoided = fmt.Sprintf("the converter at %v is not used, and targets are connected to directly: %v", converter, why)
+		c.cfg.Log.Warn(c.avoided)
+	}
+}
+
+// Avoided says why the converter is not used; "": it is.
+func (c *Convert) Avoided() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.avoided
+}
+
+// Forget gives the converter another chance, as is due when the way to it has changed.
+func (c *Convert) Forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cache.Forget(c.cfg.Converter())
+	c.avoided = ""
+}
+
+// Counters returns those of the cache.
+func (c *Convert) Counters() convert.CacheCounters {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cache.Counters()
+}
+
+var _ relay.Dialer = (*Convert)(nil)

@@ -1,0 +1,243 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"os"
+	"slices"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tandem/engine/clock"
+	"tandem/engine/convert"
+	"tandem/tunnel/relay"
+)
+
+// capable are the options of the SYN/ACK of a server that speaks Multipath TCP (RFC 8684 3.1).
+var capable = []byte{30, 12, 0x01, 0x01, 1, 2, 3, 4, 5, 6, 7, 8}
+
+// A machine is a converter that answers as a function says.
+type machine struct {
+	gate   *convert.Gate
+	now    func() clock.Time
+	answer func(c *convert.Converter, now clock.Time) []byte
+}
+
+// serve is a host's script: it reads a message and answers it, and what follows is the server's.
+func (m *machine) serve(h *host) {
+	c := m.gate.Open(here.Addr())
+	defer c.End()
+	buf := make([]byte, 1)
+	verdict := convert.More
+	for verdict == convert.More {
+		if _, err := h.Read(buf); err != nil {
+			return
+		}
+		verdict, _ = c.Receive(m.now(), buf)
+	}
+	switch verdict {
+	case convert.Dial:
+		h.says(m.answer(c, m.now())...)
+		h.says([]byte("data")...)
+	case convert.Close:
+		h.says(c.Answer()...)
+	}
+	h.CloseWrite()
+	h.ended()
+}
+
+func newMachine(cfg convert.GateConfig, answer func(*convert.Converter, clock.Time) []byte) *machine {
+	return &machine{convert.NewGate(cfg), clock.System(), answer}
+}
+
+// connects answers that the server has accepted, with those options.
+func connects(options []byte) func(*convert.Converter, clock.Time) []byte {
+	return func(c *convert.Converter, _ clock.Time) []byte { return c.Connected(options) }
+}
+
+func fails(why error) func(*convert.Converter, clock.Time) []byte {
+	return func(c *convert.Converter, now clock.Time) []byte {
+		return c.Failed(now, convert.FailureOf(why, target4.Addr()))
+	}
+}
+
+func newConverter(n *network, multipath bool) *Convert {
+	return NewConvert(ConvertConfig{
+		Converter: func() netip.AddrPort { return there }, Open: n.open, Multipath: func(relay.Stream) bool { return multipath },
+	})
+}
+
+var supports = convert.GateConfig{Supported: []uint8{convert.MPTCP}}
+
+func TestConvertConnects(t *testing.T) {
+	n := newNetwork(t)
+	asked := make(chan convert.Request, 1)
+	n.hosts[there] = newMachine(supports, func(c *convert.Converter, _ clock.Time) []byte {
+		asked <- c.Request()
+		return c.Connected(nil)
+	}).serve
+	speaks(t, dial(t, newConverter(n, true)))
+	if r := <-asked; r.Target != target4 || !r.Options.Has(convert.MPTCP) {
+		t.Errorf("asked for %+v", r)
+	}
+}
+
+// What is known of the server's SYN/ACK decides on the next connection: it goes past the converter, and as long as the
+// server speaks Multipath TCP there, those after it too.
+func TestConvertBypass(t *testing.T) {
+	for _, direct := range []bool{true, false} {
+		n := newNetwork(t)
+		n.hosts[there] = newMachine(supports, connects(capable)).serve
+		n.hosts[target4] = func(h *host) { h.says([]byte("data")...); h.ended() }
+		c := newConverter(n, direct)
+		for range 3 {
+			speaks(t, dial(t, c))
+		}
+		want := []netip.AddrPort{there, target4, target4}
+		if !direct {
+			want[2] = there
+		}
+		if got := n.opens(); !slices.Equal(got, want) {
+			t.Errorf("direct %v: opened %v, want %v", direct, got, want)
+		}
+		if c.Counters().Bypassed == 0 || c.Avoided() != "" {
+			t.Errorf("counters %+v, avoided %q", c.Counters(), c.Avoided())
+		}
+	}
+}
+
+// Why the converter could not connect reaches the application as connect would have said it.
+func TestConvertErrors(t *testing.T) {
+	for _, c := range []struct{ why, want error }{
+		{syscall.ECONNREFUSED, syscall.ECONNREFUSED},
+		{syscall.EHOSTUNREACH, syscall.EHOSTUNREACH},
+		{os.ErrDeadlineExceeded, syscall.EHOSTUNREACH},
+		{syscall.EACCES, os.ErrPermission},
+	} {
+		n := newNetwork(t)
+		n.hosts[there] = newMachine(supports, fails(c.why)).serve
+		if _, err := newConverter(n, true).Dial(soon(t), target4); !errors.Is(err, c.want) {
+			t.Errorf("%v: told %v, want %v", c.why, err, c.want)
+		}
+		if got := n.opens(); len(got) != 1 {
+			t.Errorf("%v: opened %v", c.why, got)
+		}
+	}
+}
+
+// A client that has to shows its cookie, at once and from then on.
+func TestConvertCookie(t *testing.T) {
+	n := newNetwork(t)
+	n.hosts[there] = newMachine(convert.GateConfig{Supported: []uint8{convert.MPTCP}, Cookies: true}, connects(nil)).serve
+	c := newConverter(n, true)
+	speaks(t, dial(t, c))
+	speaks(t, dial(t, c))
+	if got := n.opens(); len(got) != 3 {
+		t.Errorf("opened %v, want one more than two", got)
+	}
+}
+
+// One that does not know the option is asked again without it, and then never with it.
+func TestConvertBaseRetry(t *testing.T) {
+	n := newNetwork(t)
+	n.hosts[there] = newMachine(convert.GateConfig{}, connects(nil)).serve
+	c := newConverter(n, true)
+	speaks(t, dial(t, c))
+	speaks(t, dial(t, c))
+	if got := n.opens(); len(got) != 3 {
+		t.Errorf("opened %v, want one more than two", got)
+	}
+}
+
+// A converter that is full is left alone for the time that it says; targets are connected to directly meanwhile.
+func TestConvertBackOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		m := newMachine(supports, nil)
+		n.hosts[there] = m.serve
+		n.hosts[target4] = func(h *host) { h.says([]byte("data")...); h.ended() }
+		m.answer = func(c *convert.Converter, now clock.Time) []byte {
+			m.answer = connects(nil)
+			return c.Failed(now, convert.Delayed(convert.ResourceExceeded, 20*time.Second))
+		}
+		c := newConverter(n, false)
+		speaks(t, dial(t, c))
+		time.Sleep(19 * time.Second)
+		speaks(t, dial(t, c))
+		time.Sleep(2 * time.Second)
+		speaks(t, dial(t, c))
+		if got, want := n.opens(), []netip.AddrPort{there, target4, target4, there}; !slices.Equal(got, want) {
+			t.Errorf("opened %v, want %v", got, want)
+		}
+	})
+}
+
+// Who does not answer as a converter does is not used any more, until the way to it has changed.
+func TestConvertInterference(t *testing.T) {
+	n := newNetwork(t)
+	n.hosts[there] = func(h *host) { h.says([]byte("HTTP/1.1 400 Bad Request\r\n")...); h.ended() }
+	n.hosts[target4] = func(h *host) { h.says([]byte("data")...); h.ended() }
+	c := newConverter(n, false)
+	speaks(t, dial(t, c))
+	speaks(t, dial(t, c))
+	if got, want := n.opens(), []netip.AddrPort{there, target4, target4}; !slices.Equal(got, want) {
+		t.Errorf("opened %v, want %v", got, want)
+	}
+	if c.Avoided() == "" {
+		t.Error("nothing is said of it")
+	}
+	c.Forget()
+	n.hosts[there] = newMachine(supports, connects(nil)).serve
+	speaks(t, dial(t, c))
+	if c.Avoided() != "" || n.opens()[3] != there {
+		t.Errorf("not tried again: %v, %q", n.opens(), c.Avoided())
+	}
+}
+
+// An end before the answer is whole, or no answer in time, is no sign of interference.
+func TestConvertSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, said := range [][]byte{nil, {1, 2}, {1, 3, 0x22, 0x63, 30}} {
+			n := newNetwork(t)
+			n.hosts[there] = func(h *host) { h.says(said...); h.CloseWrite(); h.ended() }
+			c := newConverter(n, true)
+			if _, err := c.Dial(soon(t), target4); !errors.Is(err, io.ErrUnexpectedEOF) || c.Avoided() != "" {
+				t.Errorf("% x: %v, %q", said, err, c.Avoided())
+			}
+			n.hosts[there] = func(h *host) { h.says(said...); h.ended() }
+			if _, err := c.Dial(soon(t), target4); err != context.DeadlineExceeded {
+				t.Errorf("% x and silence: %v", said, err)
+			}
+		}
+	})
+}
+
+// FuzzConvert: whatever a converter says, Dial returns, and takes no octet of the target's.
+func FuzzConvert(f *testing.F) {
+	f.Add([]byte{1, 1, 0x22, 0x63, 'd'})
+	f.Add(append([]byte{1, 5, 0x22, 0x63, 20, 4, 0, 0}, append(slices.Clone(capable), "data"...)...))
+	f.Add([]byte{1, 2, 0x22, 0x63, 30, 1, 96, 0})
+	f.Add([]byte{1, 2, 0x22, 0x63, 30, 1, 64, 30})
+	f.Add([]byte{1, 2, 0x22, 0x63, 30, 1, 33, 30})
+	f.Fuzz(func(t *testing.T, said []byte) {
+		if len(said) > 4096 {
+			return
+		}
+		n := newNetwork(t)
+		n.hosts[there] = func(h *host) { h.says(said...); h.CloseWrite() }
+		s, err := newConverter(n, true).Dial(soon(t), target4)
+		if err != nil {
+			return
+		}
+		rest, _ := io.ReadAll(s)
+		s.Close()
+		if want := int(said[1]) * 4; len(said)-len(rest) != want || !bytes.HasSuffix(said, rest) {
+			t.Errorf("of % x, % x is left, want all but %d", said, rest, want)
+		}
+	})
+}

@@ -1,0 +1,15 @@
+//go:build !linux
+
+package upstream
+
+import (
+	"context"
+	"net"
+	"net/netip"
+)
+
+// Listen listens for connections of TCP: this system has no Multipath TCP of its own.
+func Listen(ctx context.Context, at netip.AddrPort) (net.Listener, error) {
+	var cfg net.ListenConfig
+	return cfg.Listen(ctx, "tcp", at.String())
+}

@@ -1,0 +1,100 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"tandem/tunnel/relay"
+	"tandem/tunnel/relay/relaytest"
+)
+
+var (
+	here    = netip.MustParseAddrPort("192.168.1.2:61000")
+	there   = netip.MustParseAddrPort("203.0.113.7:1080")
+	target4 = netip.MustParseAddrPort("192.0.2.1:443")
+	target6 = netip.MustParseAddrPort("[2001:db8::1]:443")
+)
+
+// A net opens streams to hosts, which are functions.
+type network struct {
+	t     *testing.T
+	hosts map[netip.AddrPort]func(*host)
+	all   sync.WaitGroup
+
+	mu     sync.Mutex
+	opened []netip.AddrPort
+}
+
+// A host is the far end of a stream.
+type host struct {
+	*relaytest.End
+	t     *testing.T
+	first []byte // what came with the opening
+}
+
+func newNetwork(t *testing.T) *network {
+	n := &network{t: t, hosts: map[netip.AddrPort]func(*host){}}
+	t.Cleanup(n.all.Wait)
+	return n
+}
+
+var errNobody = errors.New("nobody there")
+
+func (n *network) open(ctx context.Context, to netip.AddrPort, first []byte) (relay.Stream, error) {
+	n.mu.Lock()
+	n.opened = append(n.opened, to)
+	script := n.hosts[to]
+	n.mu.Unlock()
+	if script == nil {
+		return nil, errNobody
+	}
+	near, far := relaytest.Pipe(here, to)
+	near.Write(first)
+	n.all.Go(func() { script(&host{far, n.t, append([]byte(nil), first...)}) })
+	return near, nil
+}
+
+func (n *network) opens() []netip.AddrPort {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append([]netip.AddrPort(nil), n.opened...)
+}
+
+// hears wants these octets, and no others before them.
+func (h *host) hears(want ...byte) bool {
+	h.t.Helper()
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(h, got); err != nil || string(got) != string(want) {
+		h.t.Errorf("heard % x (%v), want % x", got, err, want)
+		return false
+	}
+	return true
+}
+
+func (h *host) says(octets ...byte) { h.Write(octets) }
+
+// ended waits until the other end has closed the stream, or reset it.
+func (h *host) ended() error {
+	_, err := io.Copy(io.Discard, h)
+	return err
+}
+
+func soon(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// speaks wants the stream to be the target's: what one end says the other hears.
+func speaks(t *testing.T, s relay.Stream) {
+	t.Helper()
+	got := make([]byte, 4)
+	if _, err := io.ReadFull(s, got); err != nil || string(got) != "data" {
+		t.Errorf("heard %q: %v", got, err)
+	}
+}
