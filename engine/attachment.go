@@ -17,11 +17,13 @@ type Path interface {
 	Send(pkts [][]byte) error
 }
 
-// PathConfig describes a path: its addresses, MTU, role and what it reaches. Role is what a path is used for.
+// PathConfig describes a path: its addresses, MTU, role and what it reaches. Role is what a path is used for,
+// Lifetime how long its addresses last.
 type (
 	PathConfig = mptcp.PathConfig
 	PathID     = mptcp.PathID
 	Role       = mptcp.Role
+	Lifetime   = mptcp.Lifetime
 )
 
 // The roles of a path.
@@ -117,6 +119,35 @@ func (a *Attachment) SetRole(r Role) {
 	a.bond.do(func(now clock.Time) {
 		if b := a.bond; b.attached(a) {
 			b.machine.SetRole(now, a.id, r)
+		}
+	})
+}
+
+// SetLimit changes how much may come and leave over the path, in octets a second of whole IP packets, the engine's own;
+// 0 is no limit. A Paired peer is told, and keeps to it; others are asked by an option, subflow by subflow.
+func (a *Attachment) SetLimit(down, up int) {
+	a.bond.do(func(now clock.Time) {
+		if b := a.bond; b.attached(a) {
+			b.machine.SetLimit(now, a.id, down, up)
+		}
+	})
+}
+
+// SetPrice changes what 10⁹ octets over the path cost, in thousandths of a currency that is the same for all paths; 0
+// is nothing. The scheduler "cost" looks at it. A Paired peer is told.
+func (a *Attachment) SetPrice(price int) {
+	a.bond.do(func(now clock.Time) {
+		if b := a.bond; b.attached(a) {
+			b.machine.SetPrice(now, a.id, price)
+		}
+	})
+}
+
+// SetLifetime says how long the path's addresses last, from now: connections leave it in time for others.
+func (a *Attachment) SetLifetime(l Lifetime) {
+	a.bond.do(func(now clock.Time) {
+		if b := a.bond; b.attached(a) {
+			b.machine.SetLifetime(now, a.id, l)
 		}
 	})
 }

@@ -37,6 +37,14 @@
 // packet, repeats nothing and waits for nothing. It goes before connections, paced with them, and leaves them
 // a quarter of a path for which both compete.
 //
+// # Limits, prices and patience
+//
+// How much a path may carry is said by [Attachment.SetLimit], in octets of packets a second; what it costs, for the
+// scheduler "cost", by [Attachment.SetPrice]. A Paired peer is told of both and keeps to them; others are asked by the
+// option of the draft, subflow by subflow. How long connections may be idle is said by Config.Inactivity and
+// [Conn.SetInactivity], how they begin by Config.Establish and DialOptions. [Bond.Paths], [Conn.Info], [Conn.Trace] and
+// [Bond.Counters] tell what came of it.
+//
 // # Words
 //
 //   - path: a way to the peer with a number, an address and an MTU; what carries its packets is a carrier
@@ -74,6 +82,11 @@
 //	RFC 6181, 7430             its threats: limits, proofs before state     mptcp
 //	RFC 6056                   source ports that strangers cannot guess     mptcp
 //	draft-amend-tcpm-mptcp-robe robust establishment, what is learnt of paths mptcp
+//	draft-kang-mptcp-initial-path-selection  which path begins: IPS         mptcp
+//	draft-hoang-mptcp-inactivity-time        how long one may be idle       mptcp
+//	draft-hoang-mptcp-sub-rate-limit         how much a path may carry      mptcp, path
+//	draft-song-mptcp-owl       latency of one direction: "owl"              path, schedule
+//	draft-xu-mptcp-sosmp       drift plus penalty: "cost"                   schedule, mptcp
 //	RFC 6897, draft-hesmans-mptcp-socket, draft-samar-mptcp-socketapi       engine: Conn, mptcp
 //	RFC 8803                   0-RTT TCP Convert, client and converter      convert
 //

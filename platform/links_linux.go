@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"reflect"
 	"slices"
 	"syscall"
 	"time"
@@ -28,7 +27,7 @@ func (h *host) Links(ctx context.Context, report func([]Link)) error {
 			return err
 		}
 		h.reroute() // even when links look the same: one that was down for a moment has lost its routes
-		if first || !reflect.DeepEqual(last, links) {
+		if first || !same(last, links) {
 			last, first = links, false
 			report(cloneLinks(links))
 		}
@@ -176,13 +175,7 @@ func look() ([]*sight, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
-	for _, a := range addrs {
-		const unfit = syscall.IFA_F_TENTATIVE | syscall.IFA_F_DADFAILED | syscall.IFA_F_DEPRECATED
-		p := prefixOf(a.IPNet)
-		if s := byIndex[a.LinkIndex]; s != nil && a.Flags&unfit == 0 && p.IsValid() && !p.Addr().IsLinkLocalUnicast() {
-			s.Addrs = append(s.Addrs, p)
-		}
-	}
+	readAddrs(time.Now(), addrs, byIndex)
 	routes, err := listRoutes(&netlink.Route{}, netlink.RT_FILTER_TABLE)
 	if err != nil {
 		return nil, err
@@ -194,6 +187,29 @@ func look() ([]*sight, error) {
 		}
 	}
 	return sights, nil
+}
+
+// readAddrs gives the addresses to the links that have them. The kernel sends from one that is deprecated if there is no
+// other of its family; it counts as long as it has an end, by which something must be done.
+func readAddrs(now time.Time, addrs []netlink.Addr, byIndex map[int]*sight) {
+	for _, deprecated := range []bool{false, true} {
+		for _, a := range addrs {
+			const unfit = syscall.IFA_F_TENTATIVE | syscall.IFA_F_DADFAILED
+			s, p := byIndex[a.LinkIndex], prefixOf(a.IPNet)
+			if s == nil || a.Flags&unfit != 0 || a.Flags&syscall.IFA_F_DEPRECATED != 0 != deprecated || !p.IsValid() || p.Addr().IsLinkLocalUnicast() {
+				continue
+			}
+			lease, ends := leaseOf(now, p.Addr(), int64(a.PreferedLft), int64(a.ValidLft))
+			other := slices.ContainsFunc(s.Addrs, func(q netip.Prefix) bool { return q.Addr().Is4() == p.Addr().Is4() })
+			if deprecated && (!ends || other) {
+				continue
+			}
+			s.Addrs = append(s.Addrs, p)
+			if ends {
+				s.Leases = append(s.Leases, lease)
+			}
+		}
+	}
 }
 
 func newSight(d netlink.Link) *sight {
@@ -284,7 +300,7 @@ func again[T any](list func() ([]T, error)) (all []T, err error) {
 func cloneLinks(links []Link) []Link {
 	links = slices.Clone(links)
 	for i := range links {
-		links[i].Addrs = slices.Clone(links[i].Addrs)
+		links[i].Addrs, links[i].Leases = slices.Clone(links[i].Addrs), slices.Clone(links[i].Leases)
 	}
 	return links
 }

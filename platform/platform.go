@@ -21,7 +21,8 @@ type Link struct {
 	Index int
 	MTU   int
 
-	Addrs []netip.Prefix // addresses with the prefix on the link; none that are link-local
+	Addrs  []netip.Prefix // addresses with the prefix on the link; none that are link-local
+	Leases []Lease        // of those that have an end
 
 	// Gateway4 and Gateway6 are the next hops of the link's own default routes. Unspecified (0.0.0.0, ::): the default route
 	// needs none, as on a point-to-point link. Zero: there is no default route.

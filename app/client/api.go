@@ -8,7 +8,6 @@ import (
 
 	"tandem/app/config"
 	"tandem/app/control"
-	"tandem/engine"
 	"tandem/platform"
 )
 
@@ -152,48 +151,6 @@ func (c *Client) Leave(ctx context.Context) error {
 		c.member = nil
 		return nil
 	})
-}
-
-// linkName returns a function that names the link of a path.
-func (c *Client) linkName(ctx context.Context) (func(engine.PathID) string, error) {
-	names := map[engine.PathID]string{}
-	err := c.change(ctx, func() error {
-		if c.live != nil {
-			for _, l := range c.live.carried {
-				names[engine.PathID(l.slot)] = l.seen.Name
-			}
-		}
-		return nil
-	})
-	return func(id engine.PathID) string { return names[id] }, err
-}
-
-// Connections lists the connections that are carried.
-func (c *Client) Connections(ctx context.Context) ([]control.Connection, error) {
-	name, err := c.linkName(ctx)
-	all := []control.Connection{}
-	if v := c.now(); v != nil && err == nil {
-		for _, s := range v.dialer.book.streams() {
-			all = append(all, s.picture(name))
-		}
-	}
-	return all, err
-}
-
-// Connection describes one of them, with its trace.
-func (c *Client) Connection(ctx context.Context, number int) (control.Connection, error) {
-	name, err := c.linkName(ctx)
-	if err != nil {
-		return control.Connection{}, err
-	}
-	if v := c.now(); v != nil {
-		if s := v.dialer.book.find(number); s != nil {
-			one := s.picture(name)
-			one.Trace = s.Trace()
-			return one, nil
-		}
-	}
-	return control.Connection{}, fmt.Errorf("connection %d: %w: tandem connections lists them", number, control.ErrUnknown)
 }
 
 // Flows lists the flows of datagrams of the last minute.

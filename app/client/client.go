@@ -42,7 +42,9 @@ type Config struct {
 	Socks     Socks            // a proxy in place of a TUN
 	Socket    string           // of the local API; "": none
 	Scheduler config.Scheduler // "": the settings', or the default
-	AllAtOnce bool             // connections begin over all paths at once, and the first to answer wins
+	Establish config.Establish // how connections begin; "": as the settings say, or the default
+
+	Inactivity *config.Inactivity // how long connections may be idle; nil: as the settings say
 
 	// Bind returns the socket of a link's carrier; nil: UDP, pinned to the link by Host.
 	Bind func(link string) conn.Bind

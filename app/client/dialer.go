@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"tandem/app/control"
 	"tandem/engine"
 	"tandem/tunnel/relay"
 )
@@ -23,8 +22,8 @@ type dialer struct {
 	book   *book
 	refuse func(netip.AddrPort) error // at once; nil error: not
 
-	allAtOnce bool // over all paths, of which the first to answer wins
-	doubt     *doubt
+	manner *manner
+	doubt  *doubt
 }
 
 // doubtTime is how long a dial may go unanswered until the paths are asked for a sign of life: it may be the target that is
@@ -56,7 +55,11 @@ func (d dialer) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream, 
 	if err != nil {
 		return nil, explain(err)
 	}
-	return d.book.enter(c, target)
+	s, err := d.book.enter(c, target)
+	if err == nil {
+		d.manner.teach(c)
+	}
+	return s, err
 }
 
 // connect asks the proxy if there is one.
@@ -74,11 +77,7 @@ func (d dialer) connect(ctx context.Context, target netip.AddrPort) (*engine.Con
 // open opens a connection of the bond, on which first is said at once.
 func (d dialer) open(ctx context.Context, to netip.AddrPort, first []byte) (*engine.Conn, error) {
 	opt := engine.DialOptions{First: first}
-	if d.allAtOnce {
-		for _, p := range d.bond.Paths() {
-			opt.Paths = append(opt.Paths, p.ID)
-		}
-	}
+	opt.Establish = d.manner.mode()
 	c, err := d.bond.Open(to, opt)
 	if err == nil {
 		doubt := time.AfterFunc(doubtTime, d.doubt.ask)
@@ -204,20 +203,3 @@ func (b *book) find(number int) *stream {
 	defer b.mu.Unlock()
 	return b.open[number]
 }
-
-// picture describes a connection; linkName names the link of a path.
-func (s *stream) picture(linkName func(engine.PathID) string) control.Connection {
-	info := s.Info()
-	c := control.Connection{
-		Number: s.number, Target: s.target, State: info.State, Opened: s.since, Sent: info.Sent, Received: info.Received,
-		Subflows: []control.Subflow{},
-	}
-	for _, f := range info.Subflows {
-		c.Subflows = append(c.Subflows, control.Subflow{
-			Link: linkName(f.Path), State: f.State, RTT: milliseconds(f.RTT), Sent: f.Sent, Received: f.Received,
-		})
-	}
-	return c
-}
-
-func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -44,7 +44,7 @@ func (n *news) take() []engine.Event {
 func (v *live) bondConfig() engine.BondConfig {
 	return engine.BondConfig{
 		Config: mptcp.Config{
-			Paired: true, Scheduler: string(v.cfg.Scheduler),
+			Paired: true, Scheduler: string(v.manner.made.scheduler), Inactivity: v.manner.inactivity(),
 			Datagrams: engine.DatagramConfig{Near: true, Host4: v.inner.host4, Host6: v.inner.host6},
 		},
 		Name:    v.member.HubName,

@@ -30,7 +30,7 @@ type link struct {
 	alive    bool      // as the engine last said
 	fell     time.Time // when it was last alive no more
 	rtt      time.Duration
-	loss     float64
+	path     engine.PathInfo // as the engine last said
 	pulse    pulse
 }
 
@@ -40,16 +40,12 @@ type pipe struct {
 	attachment atomic.Pointer[engine.Attachment]
 	heard      atomic.Bool   // anything from the hub, since the carrier was opened
 	came       atomic.Uint64 // packets from the hub
-	up, down   limit
 }
 
 // Send gives packets to the carrier. Without one they are lost, as they would be on the way.
 func (p *pipe) Send(pkts [][]byte) error {
 	c := p.carrier.Load()
 	if c == nil {
-		return nil
-	}
-	if pkts = p.up.pass(pkts); len(pkts) == 0 {
 		return nil
 	}
 	return c.Send(pkts)
@@ -70,7 +66,7 @@ func (p *pipe) receive(pkts [][]byte) {
 	}
 	p.came.Add(uint64(len(pkts)))
 	if a := p.attachment.Load(); a != nil {
-		a.Deliver(p.down.pass(pkts))
+		a.Deliver(pkts)
 	}
 }
 
@@ -182,7 +178,6 @@ func (v *live) take(r platform.Link, set config.Link, now time.Time) {
 		v.log.Error("slots are not kept", "err", err)
 	}
 	l := &link{slot: slot, seen: r, settings: set}
-	v.adjustLimits(l, set)
 	v.carried[r.ID] = l
 	v.open(l, now)
 }
@@ -262,16 +257,17 @@ func (v *live) detach(l *link) {
 
 // adjust applies other settings to a link that stays.
 func (v *live) adjust(l *link, set config.Link) {
-	if a := l.pipe.attachment.Load(); a != nil && l.settings.Role != set.Role {
-		a.SetRole(roles[set.Role])
+	if a := l.pipe.attachment.Load(); a != nil {
+		if l.settings.Role != set.Role {
+			a.SetRole(roles[set.Role])
+		}
+		a.SetLimit(limits(set))
+		if l.settings.LimitDown != set.LimitDown || l.settings.LimitUp != set.LimitUp {
+			l.path.Granted = false // until the engine says so of the new ones
+		}
+		a.SetPrice(v.manner.price(set))
 	}
-	v.adjustLimits(l, set)
 	l.settings = set
-}
-
-func (v *live) adjustLimits(l *link, set config.Link) {
-	l.pipe.up.set(set.LimitUp)
-	l.pipe.down.set(set.LimitDown)
 }
 
 // attach makes a path of a link whose carrier has a session.

@@ -27,6 +27,7 @@ type live struct {
 	bond   *engine.Bond
 	lane   lane
 	dialer dialer
+	manner *manner
 	inner  addresses
 	native *nativeMode // nil: the peer is a hub
 
@@ -45,10 +46,11 @@ type live struct {
 	met       bool             // the hub has answered once
 	silence   time.Time        // since when no path is alive; zero: one is
 	pinged    time.Time
-	revoked   bool      // written under mu
-	pardoned  time.Time // when the hub, which had revoked this device, said HELLO; zero: it did not, or revoked it again
-	left      bool      // the hub said that it stops, and has not been heard since
-	families  families  // that the hub reaches; written under mu
+	revoked   bool            // written under mu
+	pardoned  time.Time       // when the hub, which had revoked this device, said HELLO; zero: it did not, or revoked it again
+	left      bool            // the hub said that it stops, and has not been heard since
+	families  families        // that the hub reaches; written under mu
+	counters  engine.Counters // of the bond
 }
 
 // addresses are those inside the tunnel.
@@ -68,12 +70,13 @@ func (c *Client) newLive() (v *live, err error) {
 		lookup:   make(chan []string, 1),
 		carried:  map[string]*link{},
 		families: families{true, true},
+		manner:   newManner(c.conduct()),
 	}
 	v.inner.hub4, v.inner.hub6 = invite.HubAddrs(v.member.Hub)
 	v.inner.host4, v.inner.host6 = invite.HostAddrs(v.member.Hub)
 	v.ctx, v.cancel = context.WithCancel(context.Background())
 	bond := v.bondConfig()
-	v.dialer = dialer{book: newBook(), refuse: v.refuse, allAtOnce: c.cfg.AllAtOnce}
+	v.dialer = dialer{book: newBook(), refuse: v.refuse, manner: v.manner}
 	if c.cfg.Upstream != nil {
 		if v.native, err = v.newNative(); err != nil {
 			v.cancel()
@@ -164,14 +167,16 @@ func (v *live) fail(why error) {
 }
 
 // pathConfig describes a link's path to the engine.
-func (v *live) pathConfig(l *link) engine.PathConfig {
+func (v *live) pathConfig(l *link) (p engine.PathConfig) {
 	if v.native != nil {
-		return v.native.pathConfig(l)
+		p = v.native.pathConfig(l)
+	} else {
+		v4, v6 := invite.SlotAddrs(v.member.Hub, v.member.Device, l.slot)
+		p = engine.PathConfig{Local4: v4, Local6: v6, Peer4: v.inner.hub4, Peer6: v.inner.hub6, MTU: l.mtu}
 	}
-	v4, v6 := invite.SlotAddrs(v.member.Hub, v.member.Device, l.slot)
-	return engine.PathConfig{
-		Local4: v4, Local6: v6, Peer4: v.inner.hub4, Peer6: v.inner.hub6, MTU: l.mtu, Role: roles[l.settings.Role],
-	}
+	p.Role, p.Price = roles[l.settings.Role], v.manner.price(l.settings)
+	p.LimitDown, p.LimitUp = limits(l.settings)
+	return p
 }
 
 // ping asks for a sign of life over every path. It runs in the loop.

@@ -84,9 +84,6 @@ func (c *Client) load() (err error) {
 	if c.usage, err = c.cfg.State.Usage(); err != nil {
 		return err
 	}
-	if c.cfg.Scheduler == "" {
-		c.cfg.Scheduler = c.settings.Scheduler
-	}
 	m, err := c.cfg.State.Membership()
 	switch {
 	case c.cfg.Upstream != nil:

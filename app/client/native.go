@@ -81,7 +81,9 @@ func (n *nativeMode) dialer() relay.Dialer {
 func (n *nativeMode) bondConfig() engine.BondConfig {
 	return engine.BondConfig{
 		Config: mptcp.Config{
-			Scheduler: string(n.live.cfg.Scheduler), FirstPort: n.first, LastPort: n.last, Keepalive: nativeKeepalive,
+			Scheduler: string(n.live.manner.made.scheduler), Inactivity: n.live.manner.inactivity(),
+			FirstPort: n.first, LastPort: n.last, Keepalive: nativeKeepalive,
+			Timestamps: n.live.manner.made.scheduler == "owl", // they tell it the latency of each direction
 		},
 		Name: n.live.cfg.Upstream.Kind,
 	}
@@ -90,7 +92,7 @@ func (n *nativeMode) bondConfig() engine.BondConfig {
 // pathConfig describes the path of a link, whose own addresses it has.
 func (n *nativeMode) pathConfig(l *link) engine.PathConfig {
 	v4, v6 := ownAddrs(l.seen)
-	return engine.PathConfig{Local4: v4, Local6: v6, MTU: l.mtu, Role: roles[l.settings.Role]}
+	return engine.PathConfig{Local4: v4, Local6: v6, MTU: l.mtu}
 }
 
 // ownAddrs are the addresses of a link that packets leave it with: the first of each family.

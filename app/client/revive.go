@@ -150,9 +150,10 @@ func (v *live) look() {
 			bySlot[l.slot] = l
 		}
 	}
+	v.counters = v.bond.Counters()
 	for _, p := range v.bond.Paths() {
 		if l := bySlot[int(p.ID)]; l != nil {
-			l.rtt, l.loss = p.RTT, p.Loss
+			l.rtt, l.path = p.RTT, p
 			was, silent := l.alive, p.Suspect
 			if b, ok := l.pipe.carrier.Load().(*nativeBearer); ok {
 				var trouble string

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"tandem/app/config"
 	"tandem/app/control"
 	"tandem/tunnel/carrier"
 )
@@ -94,14 +95,18 @@ func (c *Client) show(now time.Time) {
 	if c.member != nil {
 		s.Hub.Name, s.Hub.Endpoint = c.member.HubName, c.member.Endpoints[0]
 	}
+	how := c.conduct()
 	if v := c.live; v != nil {
 		s.Connections = v.dialer.book.count()
+		s.Races, s.Switches = v.counters.Races, v.counters.Switches
+		how.scheduler = v.manner.made.scheduler
 		for _, l := range v.carried {
 			if l.alive && l.endpoint.IsValid() && len(c.member.Endpoints) > 1 {
 				s.Hub.Endpoint = l.endpoint.String()
 			}
 		}
 	}
+	s.Scheduler, s.Establish, s.Inactivity = how.shown()
 	s.Phase = c.phaseNow(s.Links, now)
 	if s.Phase != c.phase {
 		c.phase, c.since = s.Phase, now
@@ -124,10 +129,13 @@ func (c *Client) showLinks() []control.Link {
 		case ok && c.live != nil:
 			state, reason = c.live.linkState(r.ID)
 			if k := c.live.carried[r.ID]; k != nil && k.alive {
-				l.RTT, l.Loss = milliseconds(k.rtt), k.loss
+				l.RTT, l.Loss = milliseconds(k.rtt), k.path.Loss
 			}
 		case ok:
 			state, reason = control.LinkOff, ""
+		}
+		if c.live != nil && c.live.carried[r.ID] != nil {
+			c.live.carried[r.ID].showPath(&l)
 		}
 		l.State, l.Reason = state, reason
 		if state != control.LinkConnected {
@@ -136,6 +144,19 @@ func (c *Client) showLinks() []control.Link {
 		links = append(links, l)
 	}
 	return links
+}
+
+// showPath says what both ends agreed on for a link's path, as long as there is one.
+func (k *link) showPath(l *control.Link) {
+	if k.pipe.attachment.Load() == nil {
+		return
+	}
+	p := &k.path
+	l.Granted, l.Won = p.Granted, p.Won
+	l.PeerUp, l.PeerDown, l.LimitUsed = config.RateOf(p.PeerDown), config.RateOf(p.PeerUp), config.RateOf(p.Limit)
+	if p.Limit == 0 {
+		l.LimitUsed = config.RateOf(p.LimitUp) // the proxy of another make is asked connection by connection
+	}
 }
 
 // patience is how long the hub may take to answer before it is called unreachable.

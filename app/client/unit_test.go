@@ -192,25 +192,6 @@ func TestFlows(t *testing.T) {
 	}
 }
 
-func TestLimit(t *testing.T) {
-	var l limit
-	pkts := make([][]byte, 100)
-	for i := range pkts {
-		pkts[i] = make([]byte, 1000)
-	}
-	if n := len(l.pass(pkts)); n != 100 {
-		t.Errorf("%d packets pass without a limit", n)
-	}
-	l.set(8e6) // 50 ms of it are 50 packets
-	if n := len(l.pass(pkts)); n < 50 || n > 60 {
-		t.Errorf("%d packets pass at once, want 50 and what time adds", n)
-	}
-	l.set(0)
-	if n := len(l.pass(pkts)); n != 100 {
-		t.Errorf("%d packets pass when the limit is gone", n)
-	}
-}
-
 func TestPhases(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	states := func(all ...string) (links []control.Link) {

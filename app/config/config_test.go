@@ -51,8 +51,8 @@ func TestSavedComesBack(t *testing.T) {
 		t.Errorf("membership %+v, %v, want %+v", got, err, m)
 	}
 	s := NewSettings()
-	s.Down = true
-	s.Links["dongle"] = Link{Name: "usb0", On: false, Role: Backup, LimitUp: 10e6, Cap: 20e9, ResetDay: 28, Price: 0.5}
+	s.Down, s.Scheduler, s.Establish, s.Inactivity = true, "cost", "ips+sim", Inactivity{2 * time.Hour, true}
+	s.Links["dongle"] = Link{Name: "usb0", On: false, Role: Backup, LimitUp: 10e6, LimitDown: 5e6, Cap: 20e9, ResetDay: 28, Price: 0.5}
 	if err := f.SaveSettings(s); err != nil {
 		t.Fatal(err)
 	}
@@ -88,6 +88,9 @@ func TestWrongFileIsNamedAndKept(t *testing.T) {
 		{"null for list", "{\"links\":\nnull}", ":2: null where an object belongs"},
 		{"no routes", "{\n\"routes\": \"10.0.0.0/33\"}", `:2: "10.0.0.0/33" is neither`},
 		{"no scheduler", "{\n\"scheduler\": \"best\"}", `:2: "best" is not a scheduler`},
+		{"no way to begin", "{\n\"establish\": \"fast\"}", `:2: "fast" is no way to begin connections`},
+		{"no time", "{\n\n\"inactivity\": \"2\"}", `:3: "2" is not a time`},
+		{"dear", "{\"links\": {\"a\": {\n\"price\": 1e9}}}", `:2: a: price: 1e+09 is more`},
 		{"garbage", "\x00\x01", ":1: invalid character"},
 	} {
 		f := folder(t)

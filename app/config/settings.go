@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"tandem/engine/schedule"
 )
 
 // Role says when a link is used.
@@ -44,8 +42,14 @@ type Link struct {
 	LimitDown Rate    `json:"limit_down"`
 	Cap       Size    `json:"cap"` // octets both ways a month, 0: none
 	ResetDay  int     `json:"reset_day"`
-	Price     float64 `json:"price"` // of a gigabyte, in any currency
+	Price     float64 `json:"price"` // of a gigabyte, in any currency that is the same for all links
 }
+
+// PriceMax is the highest price of a gigabyte.
+const PriceMax = 1e6
+
+// Thousandths is the price in thousandths, as the engine reckons.
+func (l Link) Thousandths() int { return int(math.Round(l.Price * 1000)) }
 
 // NewLink returns how links are used unless somebody says otherwise.
 func NewLink() Link { return Link{On: true, Role: Primary, ResetDay: 1} }
@@ -58,6 +62,8 @@ func (l *Link) Validate() error {
 	switch {
 	case l.LimitUp < 0 || l.LimitDown < 0 || l.Cap < 0 || !(l.Price >= 0) || math.IsInf(l.Price, 1):
 		return errors.New("limits, caps and prices are numbers, and not negative")
+	case l.Price > PriceMax:
+		return fmt.Errorf("price: %v is more than %v, which is the most for a gigabyte", l.Price, float64(PriceMax))
 	case l.ResetDay < 1 || l.ResetDay > 28:
 		return fmt.Errorf("reset_day: %d is not a day that every month has, 1 to 28", l.ResetDay)
 	}
@@ -71,6 +77,9 @@ type Settings struct {
 	LAN       bool            `json:"lan"`       // the local network stays reachable past the tunnel
 	Routes    Routes          `json:"routes"`    // what is captured
 	Scheduler Scheduler       `json:"scheduler"` // "": the default
+
+	Establish  Establish  `json:"establish"` // "": the default
+	Inactivity Inactivity `json:"inactivity"`
 }
 
 // NewSettings returns the settings of a device on which nobody decided anything.
@@ -99,20 +108,6 @@ func (f Folder) Settings() (Settings, error) {
 func (f Folder) SaveSettings(s Settings) error {
 	scratch := NewSettings()
 	return f.replace(settingsFile, s, &scratch)
-}
-
-// Scheduler is the name of one of the engine's.
-type Scheduler string
-
-// Schedulers names them all, the default first.
-const Schedulers = "earliest, minrtt, ecf, blest, roundrobin, redundant or backup"
-
-// Validate says when there is no such scheduler.
-func (s *Scheduler) Validate() error {
-	if _, ok := schedule.New(string(*s)); !ok {
-		return fmt.Errorf("%q is not a scheduler: %s", *s, Schedulers)
-	}
-	return nil
 }
 
 // Routes is "default" for everything, or networks with commas between.
@@ -153,6 +148,17 @@ func DefaultRoutes() []netip.Prefix {
 
 // Rate is in bits a second, written as 10M or 10Mbit.
 type Rate int64
+
+// Octets is the rate in octets a second; a limit stays one however low.
+func (r Rate) Octets() int {
+	if r <= 0 {
+		return 0
+	}
+	return int(max(r/8, 1))
+}
+
+// RateOf is a rate in octets a second.
+func RateOf(octets int) Rate { return Rate(octets) * 8 }
 
 // Size is in octets, written as 20GB.
 type Size int64

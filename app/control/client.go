@@ -66,6 +66,11 @@ func (c *Client) Up(ctx context.Context) error { return c.call(ctx, "POST", "/up
 // Down has it stop that, and undo what it changed in the system.
 func (c *Client) Down(ctx context.Context) error { return c.call(ctx, "POST", "/down", nil, nil) }
 
+// Set changes how connections are carried, and keeps that over restarts.
+func (c *Client) Set(ctx context.Context, change Change) error {
+	return c.call(ctx, "POST", "/settings", change, nil)
+}
+
 // SetLink changes how a link is used, at once and after a restart too.
 func (c *Client) SetLink(ctx context.Context, name string, change LinkChange) error {
 	return c.call(ctx, "POST", "/links/"+url.PathEscape(name), change, nil)

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
+
+	"tandem/app/config"
 )
 
 // Connection is a TCP connection that an application has opened.
@@ -23,7 +25,21 @@ type Connection struct {
 	Resent    uint64         `json:"resent"`    // octets that left over a second link too
 	SendQueue int            `json:"send_queue"`
 	RecvQueue int            `json:"recv_queue"`
-	Trace     string         `json:"trace,omitempty"` // its last events, when asked for by its number
+
+	Establish  string     `json:"establish"` // how it was begun
+	Inactivity Inactivity `json:"inactivity"`
+
+	Trace string `json:"trace,omitempty"` // its last events, when asked for by its number
+}
+
+// Inactivity is how long a connection may be idle, in seconds; 0: for ever, or not said.
+type Inactivity struct {
+	Own          float64 `json:"own_s"`         // as this end says
+	Peer         float64 `json:"peer_s"`        // as the other end says
+	Request      bool    `json:"request"`       // this end asks the other to be as patient
+	PeerRequests bool    `json:"peer_requests"` // the other end asks this one
+	Used         float64 `json:"used_s"`        // what counts here
+	Left         float64 `json:"left_s"`        // of it, if nothing happens
 }
 
 // Subflow is what of a connection goes over one link.
@@ -53,6 +69,11 @@ type Subflow struct {
 	Timeouts    uint64  `json:"timeouts"`
 	Rate        float64 `json:"rate_bps"` // delivered, estimated
 	Pace        float64 `json:"pace_bps"` // that may leave; 0: any
+
+	AskedLimit config.Rate `json:"asked_limit"` // that the other end is asked to keep to on it; 0: none
+	PeerLimit  config.Rate `json:"peer_limit"`  // that it asks of this end
+	Limit      config.Rate `json:"limit"`       // that this end keeps to, on it or on its link
+	Muted      bool        `json:"muted"`       // the other end wants nothing new over it
 }
 
 // SubflowOpen says which subflow a connection shall open: over a link, or from an address.

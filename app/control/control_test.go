@@ -51,6 +51,10 @@ func (f *fake) set(p Phase) {
 
 func (f *fake) Up(context.Context) error   { return f.note("up") }
 func (f *fake) Down(context.Context) error { return f.note("down") }
+func (f *fake) Set(_ context.Context, change Change) error {
+	text, _ := json.Marshal(change)
+	return f.note("set %s", text)
+}
 func (f *fake) SetLink(_ context.Context, name string, change LinkChange) error {
 	text, _ := json.Marshal(change)
 	return f.note("link %s %s", name, text)
@@ -212,6 +216,7 @@ func TestGuard(t *testing.T) {
 		{nothing, "GET", "/state", 403}, {nothing, "POST", "/up", 403}, {nothing, "GET", "/watch", 403},
 		{toggle, "GET", "/state", 200}, {toggle, "POST", "/up", 200}, {toggle, "POST", "/down", 200}, {toggle, "POST", "/links/a", 200},
 		{toggle, "POST", "/join", 403}, {toggle, "POST", "/leave", 403}, {toggle, "GET", "/connections", 403},
+		{toggle, "POST", "/settings", 403}, {own, "POST", "/settings", 200},
 		{toggle, "GET", "/connections/1", 403}, {toggle, "GET", "/flows", 403}, {toggle, "POST", "/connections/1/close", 403},
 		{toggle, "POST", "/connections/1/subflows", 403}, {toggle, "POST", "/connections/1/subflows/2", 403},
 		{own, "POST", "/connections/1/close", 200}, {own, "POST", "/connections/one/close", 404}, {own, "GET", "/connections/1/close", 405},
@@ -240,7 +245,9 @@ func TestStateIsAPromise(t *testing.T) {
 		Links: []Link{{
 			Name: "wlan0", Kind: "wifi", Role: config.Primary, State: LinkConnected, RTT: 21.5, Loss: 0.01, Rx: 1000, Tx: 2000,
 			RxRate: 8e6, TxRate: 1e5, PublicAddr: "192.0.2.7", LimitUp: 5e6, Cap: 20e9, ResetDay: 1,
+			Granted: true, PeerUp: 1e6, PeerDown: 2e6, LimitUsed: 1e6, Won: 4,
 		}},
+		Scheduler: "cost", Establish: "auto", Races: 5, Switches: 6, Inactivity: config.Inactivity{Time: 2 * time.Hour, Request: true},
 	}, "", "\t")
 	if err != nil {
 		t.Fatal(err)

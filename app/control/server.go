@@ -149,6 +149,16 @@ func handler(b Backend) http.Handler {
 	add("GET /state", toggle, func(*http.Request) (any, error) { return b.State(), nil })
 	add("POST /up", toggle, func(r *http.Request) (any, error) { return nil, b.Up(r.Context()) })
 	add("POST /down", toggle, func(r *http.Request) (any, error) { return nil, b.Down(r.Context()) })
+	add("POST /settings", own, func(r *http.Request) (any, error) {
+		var change Change
+		if err := body(r, &change); err != nil {
+			return nil, err
+		}
+		if err := change.Validate(); err != nil {
+			return nil, err
+		}
+		return nil, b.Set(r.Context(), change)
+	})
 	add("POST /links/{name}", toggle, func(r *http.Request) (any, error) {
 		var change LinkChange
 		if err := body(r, &change); err != nil {

@@ -4,6 +4,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -40,6 +41,12 @@ type State struct {
 	Hub         Hub    `json:"hub"`
 	Links       []Link `json:"links"`
 	Connections int    `json:"connections"` // TCP connections that are carried now
+
+	Scheduler  config.Scheduler  `json:"scheduler"`  // what chooses links for packets
+	Establish  config.Establish  `json:"establish"`  // how connections are begun
+	Races      uint64            `json:"races"`      // connections that were asked for over several links at once
+	Switches   uint64            `json:"switches"`   // times that one more link was asked because others did not answer
+	Inactivity config.Inactivity `json:"inactivity"` // how long connections may be idle
 }
 
 // Hub is the hub as this device knows it.
@@ -68,7 +75,13 @@ type Link struct {
 	LimitDown config.Rate `json:"limit_down"`
 	Cap       config.Size `json:"cap"`
 	ResetDay  int         `json:"reset_day"`
-	Price     float64     `json:"price"`
+	Price     float64     `json:"price"` // the scheduler "cost" looks at it
+
+	Granted   bool        `json:"limit_granted"` // the hub has taken note of these limits
+	PeerUp    config.Rate `json:"peer_limit_up"` // that the hub sets for what this device sends; 0: none
+	PeerDown  config.Rate `json:"peer_limit_down"`
+	LimitUsed config.Rate `json:"limit_used"` // what this device keeps to when it sends: the lower of both
+	Won       uint64      `json:"won"`        // connections that were asked for over several links, and answered over this first
 }
 
 // LinkChange says what to change of a link; nil: as it is.
@@ -92,6 +105,28 @@ func (c LinkChange) Apply(l config.Link) config.Link {
 	replace(&l.ResetDay, c.ResetDay)
 	replace(&l.Price, c.Price)
 	return l
+}
+
+// Change says what to change of how connections are carried; nil: as it is.
+type Change struct {
+	Scheduler  *config.Scheduler  `json:"scheduler,omitempty"`  // from the next up, or start, on
+	Establish  *config.Establish  `json:"establish,omitempty"`  // of those that begin from now on
+	Inactivity *config.Inactivity `json:"inactivity,omitempty"` // of all
+}
+
+// Apply returns settings with what is to change changed.
+func (c Change) Apply(s config.Settings) config.Settings {
+	replace(&s.Scheduler, c.Scheduler)
+	replace(&s.Establish, c.Establish)
+	replace(&s.Inactivity, c.Inactivity)
+	return s
+}
+
+// Validate says what of it cannot be meant.
+func (c Change) Validate() error {
+	var s config.Settings
+	s = c.Apply(s)
+	return errors.Join(s.Scheduler.Validate(), s.Establish.Validate())
 }
 
 func replace[T any](is, to *T) {
@@ -121,6 +156,7 @@ type Backend interface {
 	State() State
 	Up(ctx context.Context) error
 	Down(ctx context.Context) error
+	Set(ctx context.Context, change Change) error
 	SetLink(ctx context.Context, name string, change LinkChange) error
 	Join(ctx context.Context, code string) (Joined, error)
 	Leave(ctx context.Context) error

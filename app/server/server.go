@@ -29,9 +29,14 @@ import (
 
 	"tandem/app/invite"
 	"tandem/engine"
+	"tandem/engine/schedule"
 	"tandem/tunnel/carrier"
 	"tandem/tunnel/relay"
 )
+
+// DefaultScheduler is "cost": it does as devices wish. Those that want money saved tell what their paths cost, the others
+// nothing, and among paths that cost the same it chooses as "earliest" does.
+const DefaultScheduler = "cost"
 
 // DefaultPort is the UDP port that a hub listens on unless told otherwise.
 const DefaultPort = invite.DefaultPort
@@ -57,6 +62,7 @@ type Config struct {
 	AllowSMTP bool           // devices may reach TCP port 25
 	Metrics   string         // loopback HOST:PORT for Prometheus; "": none
 	Upstreams []string       // HOST:PORT of the resolvers to ask; nil: those of resolv.conf
+	Scheduler string         // of what devices download, see schedule.New; "": DefaultScheduler
 	Bind      conn.Bind      // nil: UDP at Listen
 	Dialer    relay.Dialer   // nil: this host's TCP
 	Log       *slog.Logger   // nil: none
@@ -134,6 +140,9 @@ func New(cfg Config) (*Server, error) {
 }
 
 func (cfg *Config) validate() error {
+	if _, ok := schedule.New(cfg.Scheduler); !ok {
+		return fmt.Errorf("%q is not a scheduler", cfg.Scheduler)
+	}
 	for _, e := range cfg.Endpoints {
 		if err := invite.CheckEndpoint(e); err != nil {
 			return fmt.Errorf("endpoint: %w", err)
@@ -150,6 +159,14 @@ func (cfg *Config) validate() error {
 		return fmt.Errorf("metrics are for this machine alone: %q is not a loopback address with a port, such as 127.0.0.1:9100", cfg.Metrics)
 	}
 	return nil
+}
+
+// scheduler returns what chooses paths for what devices download.
+func (cfg *Config) scheduler() string {
+	if cfg.Scheduler == "" {
+		return DefaultScheduler
+	}
+	return cfg.Scheduler
 }
 
 // listen returns where the hub listens: "::" means both families.

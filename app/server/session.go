@@ -52,7 +52,8 @@ func (s *Server) newSession(d *device) *session {
 		SendBuffer: min(4<<20, buffered/2), RecvBuffer: min(6<<20, buffered/2),
 	}}
 	cfg := engine.BondConfig{
-		Config: mptcp.Config{Paired: true, Families: s.routed.families()}, Name: d.record.Name, Limits: &limits,
+		Config: mptcp.Config{Paired: true, Families: s.routed.families(), Scheduler: s.cfg.scheduler()},
+		Name:   d.record.Name, Limits: &limits,
 	}
 	x.lane = s.newLane(&cfg, x)
 	x.bond = s.engine.Bond(cfg)

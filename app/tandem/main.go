@@ -71,7 +71,7 @@ func run(ctx context.Context, args []string, out, diagnosis io.Writer) int {
 	f.StringVar(&o.state, "state", string(config.DefaultFolder()), "`DIR` of keys and settings")
 	f.StringVar(&o.socket, "socket", "", "`PATH` of the daemon's socket")
 	root.AddCommand(
-		demoCommand(), checkCommand(&o), joinCommand(&o), runCommand(&o), statusCommand(&o), linksCommand(&o), linkCommand(&o),
+		demoCommand(), checkCommand(&o), joinCommand(&o), runCommand(&o), statusCommand(&o), linksCommand(&o), linkCommand(&o), setCommand(&o),
 		connectionsCommand(&o), flowsCommand(&o), downCommand(&o), upCommand(&o), leaveCommand(&o),
 	)
 	root.SetArgs(args)

@@ -53,7 +53,15 @@ func TestMisuse(t *testing.T) {
 		{"join a b", "one code is wanted"},
 		{"run --routes 10.0.0.0/33", `"10.0.0.0/33" is neither default nor a network`},
 		{"run --scheduler best", `"best" is not a scheduler`},
-		{"run --establish quickly", "--establish is timer or sim"},
+		{"run --establish quickly", `--establish: "quickly" is no way to begin connections: auto, classic`},
+		{"run --inactivity 2", `--inactivity: "2" is not a time such as 90s`},
+		{"run --inactivity 2h,beg", `--inactivity: "beg" is neither announce nor request`},
+		{"run --inactivity 48h", "up to a day"},
+		{"set", "what is to change?"},
+		{"set sim", "takes options only"},
+		{"set --establish quickly", `"quickly" is no way`},
+		{"set --scheduler best --inactivity 2", "is not a time"},
+		{"link wlan0 --price 1e9", "which is the most"},
 		{"run --socks 1080", "--socks wants ADDR:PORT"},
 		{"run --socks 127.0.0.1:1080 --routes default", "--socks takes the place of --routes"},
 		{"run --hub socks5://192.0.2.1", "at HOST:PORT"},
@@ -85,7 +93,7 @@ func TestMisuse(t *testing.T) {
 
 func TestFailures(t *testing.T) {
 	m := newTerminal(t)
-	for _, verb := range []string{"up", "down", "status", "links", "connections", "flows", "link wlan0 off"} {
+	for _, verb := range []string{"up", "down", "status", "links", "connections", "flows", "link wlan0 off", "set --establish sim"} {
 		if exists(control.Socket("/var/lib/tandem")) {
 			t.Skip("a daemon of the system runs here")
 		}
@@ -180,6 +188,16 @@ func TestVerbs(t *testing.T) {
 	if l := links[1]; l.State != control.LinkOff || l.Role != config.Backup || l.LimitUp != 5e6 || l.Cap != 20e9 || l.ResetDay != 3 || l.Price != 1.5 {
 		t.Errorf("link %+v", l)
 	}
+	if err := json.Unmarshal([]byte(m.types(0, "", "status", "--json")), &s); err != nil || s.Scheduler != "earliest" || s.Establish != "auto" {
+		t.Errorf("status %+v, %v", s, err)
+	}
+	m.types(0, "That is set", "set", "--scheduler", "cost", "--establish", "ips+sim", "--inactivity", "2h,request")
+	m.types(0, "scheduler cost, establish ips+sim (0 races, 0 switches), inactivity 2h,request\n", "status")
+	m.types(0, "That is set", "set", "--inactivity", "none")
+	m.types(0, "scheduler cost, establish ips+sim (0 races, 0 switches), inactivity none\n", "status")
+	if kept, err := o.folder().Settings(); err != nil || kept.Scheduler != "cost" || kept.Establish != "ips+sim" || kept.Inactivity != (config.Inactivity{}) {
+		t.Errorf("kept %+v, %v", kept, err)
+	}
 	m.types(0, "TARGET", "connections")
 	m.types(1, "connection 7: not found: tandem connections lists them", "connections", "7")
 	m.types(0, "PROTOCOL", "flows")
@@ -216,6 +234,7 @@ func TestHelp(t *testing.T) {
 		"--help":      "Stop using the hub; programs use the Internet directly",
 		"link --help": "backup      it is used when none",
 		"run --help":  "earliest, minrtt",
+		"set --help":  "redundant, backup, owl or cost",
 		"demo --help": "(default 6)",
 		"--version":   "tandem ",
 	} {
@@ -261,5 +280,57 @@ func TestLinkTable(t *testing.T) {
 	rows := strings.Split(out.String(), "\n")
 	if !strings.Contains(rows[1], "0.0 %") || strings.Contains(rows[2], "%") {
 		t.Errorf("%s", out.String())
+	}
+}
+
+// TestLimitsInTheTable: what a link may carry at most is said beside what it does, by whichever end limits it more.
+func TestLimitsInTheTable(t *testing.T) {
+	for _, c := range []struct {
+		own, peer config.Rate
+		granted   bool
+		want      string
+	}{
+		{0, 0, true, "1.0 Mbit/s"},
+		{5e6, 0, true, "1.0 Mbit/s, max 5.0 Mbit/s"},
+		{5e6, 0, false, "1.0 Mbit/s, max 5.0 Mbit/s asked"},
+		{5e6, 9e6, false, "1.0 Mbit/s, max 5.0 Mbit/s asked"},
+		{5e6, 2e6, false, "1.0 Mbit/s, max 2.0 Mbit/s"},
+		{0, 2e6, true, "1.0 Mbit/s, max 2.0 Mbit/s"},
+	} {
+		if got := rate(1e6, c.own, c.peer, c.granted); got != c.want {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+	var out bytes.Buffer
+	writeLinks(&out, []control.Link{{Name: "wlan0", State: control.LinkConnected, LimitDown: 5e6, LimitUp: 1e6, TxRate: 9e5}})
+	if !strings.Contains(out.String(), "0 bit/s, max 5.0 Mbit/s asked  900.0 kbit/s, max 1.0 Mbit/s") {
+		t.Errorf("%s", out.String())
+	}
+}
+
+// TestHowTheDaemonIsTold: flags become the daemon's, and what is not typed is left to the settings.
+func TestHowTheDaemonIsTold(t *testing.T) {
+	s, e, i, err := (&habits{scheduler: "owl", establish: "esim", inactivity: "2h,request"}).read()
+	if err != nil || s != "owl" || e != "esim" || *i != (config.Inactivity{Time: 2 * time.Hour, Request: true}) {
+		t.Errorf("%q, %q, %v, %v", s, e, i, err)
+	}
+	if s, e, i, err := new(habits).read(); err != nil || s != "" || e != "" || i != nil {
+		t.Errorf("%q, %q, %v, %v of nothing", s, e, i, err)
+	}
+	if _, _, i, err := (&habits{inactivity: "none"}).read(); err != nil || i == nil {
+		t.Errorf("%v, %v: none is something", i, err)
+	}
+}
+
+func TestPatience(t *testing.T) {
+	for want, i := range map[string]control.Inactivity{
+		"may be idle for ever": {},
+		"may be idle for 2h0m0s, of which 1h59m0s are left; the other end is asked to be as patient": {Own: 7200, Used: 7200, Left: 7140, Request: true},
+		"may be idle for ever; the other end waits for 10m0s":                                        {Peer: 600},
+		"may be idle for 10m0s, of which 0s are left; the other end asks for 10m0s":                  {Peer: 600, PeerRequests: true, Used: 600},
+	} {
+		if got := patience(i); got != want {
+			t.Errorf("%+v: %q, want %q", i, got, want)
+		}
 	}
 }

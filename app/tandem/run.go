@@ -58,18 +58,18 @@ the names of hosts go as they did. Links are used on Linux only, and by root or 
 
 func runCommand(o *options) *cobra.Command {
 	var m manner
-	var scheduler, establish, hub string
+	var h habits
+	var hub string
 	var verbose bool
 	c := &cobra.Command{Use: "run", Short: "Run the daemon, which connects to the hub, until interrupted", Long: runHelp, Args: noArguments}
 	m.flags(c)
 	f := c.Flags()
-	f.StringVar(&scheduler, "scheduler", "", "choose links for packets by this `NAME`: "+config.Schedulers+" (default: as set, else earliest)")
-	f.StringVar(&establish, "establish", "timer", "begin connections as `timer|sim`: over the best link and then others, or over all at once,\nof which the first to answer wins")
+	h.flags(f, "as set, else ")
 	f.StringVar(&hub, "hub", "", "use no hub but a proxy of another make at this `URL`, for TCP alone: convert://HOST:PORT or\n"+
 		"socks5://[USER:PASSWORD@]HOST:PORT; needs no join, and CAP_NET_RAW even with --socks")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log more")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, err := daemonConfig(c, o, m, scheduler, establish)
+		cfg, err := daemonConfig(c, o, m, h)
 		if err != nil {
 			return err
 		}
@@ -110,17 +110,10 @@ func warnEarly(cfg client.Config) {
 }
 
 // daemonConfig reads the flags, and the settings where they say nothing.
-func daemonConfig(c *cobra.Command, o *options, m manner, scheduler, establish string) (cfg client.Config, err error) {
-	cfg = client.Config{State: o.folder(), Socket: o.listenAt(), Scheduler: config.Scheduler(scheduler)}
-	switch establish {
-	case "timer":
-	case "sim":
-		cfg.AllAtOnce = true
-	default:
-		return cfg, misuse{fmt.Errorf("--establish is timer or sim, not %q", establish)}
-	}
-	if err := cfg.Scheduler.Validate(); err != nil {
-		return cfg, misuse{about("scheduler", err)}
+func daemonConfig(c *cobra.Command, o *options, m manner, h habits) (cfg client.Config, err error) {
+	cfg = client.Config{State: o.folder(), Socket: o.listenAt()}
+	if cfg.Scheduler, cfg.Establish, cfg.Inactivity, err = h.read(); err != nil {
+		return cfg, misuse{err}
 	}
 	if cfg.Routes, cfg.Socks, err = m.read(c); err != nil || cfg.Routes != "" || cfg.Socks.Listen != "" {
 		return cfg, err

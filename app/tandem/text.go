@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
-	"time"
 
+	"tandem/app/config"
 	"tandem/app/control"
 )
 
@@ -28,6 +28,10 @@ func writeState(out io.Writer, s control.State) error {
 	if s.Reason != "" {
 		fmt.Fprintln(out, s.Reason)
 	}
+	if s.Scheduler != "" {
+		fmt.Fprintf(out, "scheduler %s, establish %s (%d races, %d switches), inactivity %v\n",
+			s.Scheduler, s.Establish, s.Races, s.Switches, s.Inactivity)
+	}
 	return writeLinks(out, s.Links)
 }
 
@@ -36,10 +40,29 @@ func writeLinks(out io.Writer, links []control.Link) error {
 		fmt.Fprintln(w, "LINK\tKIND\tROLE\tSTATE\tRTT\tLOSS\tDOWN\tUP\tRECEIVED\tSENT\t")
 		for _, l := range links {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Name, l.Kind, l.Role, l.State,
-				roundTrip(l.RTT), loss(l), scaled(l.RxRate, "bit/s"), scaled(l.TxRate, "bit/s"),
+				roundTrip(l.RTT), loss(l),
+				rate(l.RxRate, l.LimitDown, l.PeerDown, l.Granted), rate(l.TxRate, l.LimitUp, l.PeerUp, true),
 				scaled(float64(l.Rx), "B"), scaled(float64(l.Tx), "B"), l.Reason)
 		}
 	})
+}
+
+// rate is how fast a link carries, and at most may, by what either end says. What the other end has not taken note of
+// is only asked for.
+func rate(now float64, own, peer config.Rate, granted bool) string {
+	text := scaled(now, "bit/s")
+	limit, asked := own, own > 0 && !granted
+	if peer > 0 && (limit == 0 || peer < limit) {
+		limit, asked = peer, false
+	}
+	if limit == 0 {
+		return text
+	}
+	text += ", max " + scaled(float64(limit), "bit/s")
+	if asked {
+		text += " asked"
+	}
+	return text
 }
 
 // loss is known of links that are connected.
@@ -68,38 +91,4 @@ func scaled(n float64, unit string) string {
 		}
 	}
 	return fmt.Sprintf("%.0f %s", n, unit)
-}
-
-func writeConnections(out io.Writer, all []control.Connection) error {
-	return table(out, func(w io.Writer) {
-		fmt.Fprintln(w, "N\tTARGET\tSTATE\tAGE\tSENT\tRECEIVED\tLINKS")
-		for _, c := range all {
-			fmt.Fprintf(w, "%d\t%v\t%s\t%v\t%s\t%s\t", c.Number, c.Target, c.State, time.Since(c.Opened).Round(time.Second),
-				scaled(float64(c.Sent), "B"), scaled(float64(c.Received), "B"))
-			for i, f := range c.Subflows {
-				if i > 0 {
-					fmt.Fprint(w, ", ")
-				}
-				fmt.Fprint(w, f.Link)
-			}
-			fmt.Fprintln(w)
-		}
-	})
-}
-
-func writeConnection(out io.Writer, c control.Connection) error {
-	err := writeConnections(out, []control.Connection{c})
-	if err != nil {
-		return err
-	}
-	err = table(out, func(w io.Writer) {
-		fmt.Fprintln(w, "\nLINK\tSTATE\tRTT\tSENT\tRECEIVED")
-		for _, f := range c.Subflows {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", f.Link, f.State, roundTrip(f.RTT), scaled(float64(f.Sent), "B"), scaled(float64(f.Received), "B"))
-		}
-	})
-	if err == nil {
-		_, err = fmt.Fprintf(out, "\n%s", c.Trace)
-	}
-	return err
 }

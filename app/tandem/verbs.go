@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -119,11 +118,11 @@ func linkCommand(o *options) *cobra.Command {
 	}
 	f := c.Flags()
 	f.SortFlags = false
-	f.String("limit-up", "", "send at most at this `RATE`, such as 5Mbit, or none")
-	f.String("limit-down", "", "receive at most at this `RATE`, such as 20Mbit, or none")
+	f.String("limit-up", "", "send at most at this `RATE`, such as 5M for 5 Mbit/s, or none")
+	f.String("limit-down", "", "have the hub send at most at this `RATE`, such as 20M, or none")
 	f.String("cap", "", "use at most this `SIZE` in a month, such as 20GB, or none")
 	f.Int("reset-day", 1, "`DAY` of the month on which the cap begins anew, 1 to 28")
-	f.Float64("price", 0, "`PRICE` of a gigabyte, in any currency")
+	f.Float64("price", 0, "`PRICE` of a gigabyte, in any currency that is the same for all links: for --scheduler cost")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		change, err := linkChange(c, args[1:])
 		if err != nil {
@@ -210,31 +209,6 @@ func about(flag string, wrong error) error {
 		return nil
 	}
 	return fmt.Errorf("--%s: %w", flag, wrong)
-}
-
-func connectionsCommand(o *options) *cobra.Command {
-	c := &cobra.Command{
-		Use: "connections [N]", Short: "List the connections, or show one with its last events", Args: arguments(0, 1, "at most one number is wanted"),
-	}
-	c.RunE = func(c *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			all, err := o.daemon().Connections(c.Context())
-			if err != nil {
-				return err
-			}
-			return writeConnections(c.OutOrStdout(), all)
-		}
-		n, err := strconv.Atoi(args[0])
-		if err != nil {
-			return misuse{fmt.Errorf("%q is not the number of a connection: tandem connections lists them", args[0])}
-		}
-		one, err := o.daemon().Connection(c.Context(), n)
-		if err != nil {
-			return err
-		}
-		return writeConnection(c.OutOrStdout(), one)
-	}
-	return c
 }
 
 func flowsCommand(o *options) *cobra.Command {

@@ -15,6 +15,7 @@ type knobs struct {
 	Take     bool // opens subflows to addresses that the other announces
 	Checksum bool // requires checksums
 	Plain    bool // speaks TCP only
+	FastOpen bool // TCP Fast Open
 }
 
 // An end is one of the two hosts of an interop case.
@@ -34,6 +35,7 @@ type kernelEnd struct {
 	side  side
 	ipv6  bool
 	plain bool
+	fast  bool
 	dials bool
 }
 
@@ -41,7 +43,12 @@ type kernelEnd struct {
 const announcedPort = 7700
 
 func (e *kernelEnd) prepare(k knobs) error {
-	e.plain = k.Plain
+	e.plain, e.fast = k.Plain, k.FastOpen
+	if k.FastOpen {
+		if err := e.space.sysctl("net.ipv4.tcp_fastopen=" + allFastOpens); err != nil {
+			return err
+		}
+	}
 	accepted := 0
 	if k.Take {
 		accepted = 2
@@ -71,6 +78,9 @@ func (e *kernelEnd) prepare(k knobs) error {
 	return e.space.ip(lines...)
 }
 
+// allFastOpens has the kernel use Fast Open as client, as server, and for every listener.
+const allFastOpens = "1027"
+
 // endpointID is the address ID that the kernel uses for a link's address; 0 is the first subflow's.
 func endpointID(link int) int { return link + 10 }
 
@@ -84,7 +94,7 @@ func (e *kernelEnd) listen(ctx context.Context, at netip.AddrPort, t talk) (*par
 }
 
 func (e *kernelEnd) dial(ctx context.Context, target netip.AddrPort, t talk) (*party, error) {
-	return e.send(ctx, errand{Dial: target.String(), Plain: e.plain, Talk: t})
+	return e.send(ctx, errand{Dial: target.String(), Plain: e.plain, FastOpen: e.fast, Talk: t})
 }
 
 func (e *kernelEnd) send(ctx context.Context, task errand) (*party, error) {

@@ -215,6 +215,11 @@ func (c interop) act(ctx context.Context, s *scene) (figure string, err error) {
 	if err != nil {
 		return "", err
 	}
+	if c.dialer.FastOpen {
+		if err := s.acquaint(talking, at); err != nil {
+			return "", err
+		}
+	}
 	if s.accepting, err = s.accepter.listen(talking, at, acceptTalk); err != nil {
 		return "", err
 	}
@@ -244,6 +249,21 @@ func (c interop) act(ctx context.Context, s *scene) (figure string, err error) {
 	errs = append(errs, c.judgeCounters(ctx, s, "dialer", c.needDialer), c.judgeCounters(ctx, s, "accepter", c.needAccepter))
 	errs = append(errs, c.judgeCapture(ctx, s))
 	return figure, errors.Join(errs...)
+}
+
+// acquaint carries out a short talk, so that the dialer has a cookie for the next.
+func (s *scene) acquaint(ctx context.Context, at netip.AddrPort) error {
+	t := talk{Seed: 3, Send: 1}
+	accepting, err := s.accepter.listen(ctx, at, t)
+	if err != nil {
+		return err
+	}
+	dialing, err := s.dialer.dial(ctx, at, t)
+	if err != nil {
+		return err
+	}
+	dialed, accepted := <-dialing.done, <-accepting.done
+	return errors.Join(dialed.check(t), accepted.check(t))
 }
 
 // reports waits for both ends. What one still has to say after the other failed is not waited for long.
@@ -412,7 +432,7 @@ func (c interop) judgeCapture(ctx context.Context, s *scene) error {
 	if err := s.capture.close(); err != nil {
 		return err
 	}
-	if err := inspect(ctx, s.file); err != nil {
+	if err := inspect(ctx, s.file, c.dialer.FastOpen); err != nil {
 		return err
 	}
 	if c.packets == "" {

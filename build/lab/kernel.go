@@ -104,6 +104,17 @@ var interops = []interop{
 	{name: "accepter speaks TCP only", dialer: knobs{Join: true}, accepter: knobs{Plain: true}, up: 2 * mib, down: 2 * mib, fallback: true, most: firstOnly,
 		allow: []string{"MPCapableFallbackSYNACK"}},
 
+	{name: "TFO: cookie and data in the SYN", dialer: knobs{FastOpen: true}, accepter: knobs{FastOpen: true}, up: 2 * mib, down: 2 * mib, most: firstOnly,
+		needDialer: fastOut, needAccepter: fastIn, packets: dataInSYN},
+	{name: "TFO: cookie and data in the SYN, IPv6", ipv6: true, dialer: knobs{FastOpen: true}, accepter: knobs{FastOpen: true}, up: 2 * mib, down: 2 * mib, most: firstOnly,
+		needDialer: fastOut, needAccepter: fastIn, packets: dataInSYN},
+	{name: "TFO: two subflows, checksums", dialer: knobs{FastOpen: true, Join: true, Checksum: true}, accepter: knobs{FastOpen: true}, up: 8 * mib, down: 8 * mib, least: both,
+		needDialer: append(joinedOut, fastOut...), needAccepter: append(joinedIn, fastIn...), packets: dataInSYN,
+		allow: append([]string{"MPJoinNoTokenFound"}, ended...)}, // the talk for the cookie may be over before it is joined
+	{name: "TFO: the accepter speaks TCP only", dialer: knobs{FastOpen: true}, accepter: knobs{FastOpen: true, Plain: true}, up: 2 * mib, down: 2 * mib, fallback: true, late: true, most: firstOnly,
+		needDialer: fastOut, needAccepter: fastIn, packets: dataInSYN, allow: []string{"MPCapableFallbackSYNACK"}},
+	{name: "TFO: the accepter gives no cookie", dialer: knobs{FastOpen: true}, up: 2 * mib, down: 2 * mib, most: firstOnly},
+
 	{name: "options of SYNs are stripped", dialer: knobs{Join: true}, up: 2 * mib, down: 2 * mib, fallback: true, most: firstOnly,
 		strips: "tcp flags & syn == syn", allow: []string{"MPCapableFallbackSYNACK"}},
 	{name: "options of SYNs alone pass, down", dialer: knobs{Join: true}, up: 1, down: 2 * mib, late: true, most: firstOnly,
@@ -135,6 +146,8 @@ var (
 	joinedOut = []string{"MPCapableSYNACKRX", "MPJoinSynTx", "MPJoinSynAckRx"}
 	joinedIn  = []string{"MPCapableACKRX", "MPJoinSynRx", "MPJoinAckRx"}
 	stripped  = []string{"MPCapableFallbackACK", "MPCapableDataFallback", "DssFallback"}
+	fastOut   = []string{"TcpExtTCPFastOpenActive"}
+	fastIn    = []string{"TcpExtTCPFastOpenPassive"}
 	ended     = []string{"MPRstTx", "MPRstRx"} // a subflow may end with a reset that says why
 
 	fast = []sim.Conditions{
@@ -150,6 +163,9 @@ var (
 		{Rate: 30e6, Delay: 10 * time.Millisecond, QueueTime: 60 * time.Millisecond, MTU: 1500, Loss: 0.01},
 	}
 )
+
+// dataInSYN are SYNs with a cookie and octets of the application.
+const dataInSYN = "tcp.flags.syn == 1 && tcp.flags.ack == 0 && tcp.len > 0 && tcp.options.tfo.cookie"
 
 // until waits for that many octets to be read.
 func (p *party) until(ctx context.Context, octets int64) error {

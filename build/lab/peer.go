@@ -18,6 +18,7 @@ import (
 type errand struct {
 	Listen, Dial string // one of them: an address with port
 	Plain        bool   // TCP, not Multipath TCP
+	FastOpen     bool   // what is written first rides in the SYN
 	Talk         talk
 }
 
@@ -60,6 +61,9 @@ func (e errand) connect(ctx context.Context, ready func()) (*net.TCPConn, error)
 	if e.Dial != "" {
 		var d net.Dialer
 		d.SetMultipathTCP(!e.Plain)
+		if e.FastOpen {
+			d.Control = deferConnect
+		}
 		c, err := d.DialContext(ctx, "tcp", e.Dial)
 		if err != nil {
 			return nil, err

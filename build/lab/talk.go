@@ -20,6 +20,8 @@ type talk struct {
 	Send    int64 // octets to write before the end of the stream
 	Answer  bool  // write only once the peer's stream has ended
 	AbortAt int64 // abort when this many octets were read; 0: never
+
+	early int64 // of those to write, how many were already
 }
 
 // A report is what came of a talk.
@@ -62,8 +64,10 @@ func converse(ctx context.Context, s stream, t talk, progress *atomic.Int64) rep
 		if t.Answer {
 			<-heard
 		}
-		n, err := io.CopyBuffer(onlyWriter{s}, io.LimitReader(octets(t.Seed), t.Send), make([]byte, 64<<10))
-		r.Sent = n
+		all := octets(t.Seed)
+		io.CopyN(io.Discard, all, t.early)
+		n, err := io.CopyBuffer(onlyWriter{s}, io.LimitReader(all, t.Send-t.early), make([]byte, 64<<10))
+		r.Sent = t.early + n
 		if err == nil {
 			err = s.CloseWrite()
 		}

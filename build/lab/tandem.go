@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"io"
 	"net/netip"
 	"os"
 	"sync/atomic"
@@ -18,6 +19,7 @@ type tandemEnd struct {
 	engine   *engine.Engine
 	bond     *engine.Bond
 	ipv6     bool
+	fast     bool
 	ducts    []*duct
 	mtus     []int
 	attached []atomic.Pointer[engine.Attachment] // by link
@@ -54,9 +56,11 @@ func (l lane) Send(pkts [][]byte) error {
 }
 
 func (e *tandemEnd) prepare(k knobs) error {
+	e.fast = k.FastOpen
 	e.bond = e.engine.Bond(engine.BondConfig{Config: mptcp.Config{
 		Checksum:      k.Checksum,
 		Plain:         k.Plain,
+		FastOpen:      k.FastOpen,
 		Announce:      k.Announce,
 		JoinAnnounced: k.Take,
 		Passive:       !k.Join && !k.Take,
@@ -102,15 +106,23 @@ func (e *tandemEnd) listen(ctx context.Context, at netip.AddrPort, t talk) (*par
 }
 
 func (e *tandemEnd) dial(ctx context.Context, target netip.AddrPort, t talk) (*party, error) {
-	return e.start(ctx, t, func() (*engine.Conn, error) { return e.bond.Dial(ctx, target) }), nil
+	if !e.fast {
+		return e.start(ctx, t, func() (*engine.Conn, error) { return e.bond.Dial(ctx, target) }), nil
+	}
+	t.early = min(t.Send, earlyOctets)
+	first, err := io.ReadAll(io.LimitReader(octets(t.Seed), t.early))
+	return e.start(ctx, t, func() (*engine.Conn, error) { return e.bond.Open(target, engine.DialOptions{First: first}) }), err
 }
+
+// earlyOctets are written with the wish for a connection where they may ride in the SYN.
+const earlyOctets = 1000
 
 // start carries out a talk over the connection that connect gives.
 func (e *tandemEnd) start(ctx context.Context, t talk, connect func() (*engine.Conn, error)) *party {
 	p := &party{done: make(chan report, 1)}
 	go func() {
 		c, err := connect()
-		if err == nil {
+		if err == nil && !e.fast {
 			err = c.Established(ctx)
 		}
 		if err != nil {
@@ -118,9 +130,13 @@ func (e *tandemEnd) start(ctx context.Context, t talk, connect func() (*engine.C
 			return
 		}
 		e.conn.Store(c)
-		multipath := !c.Info().Fallback
+		multipath := make(chan bool, 1)
+		go func() {
+			c.Established(ctx)
+			multipath <- !c.Info().Fallback
+		}()
 		r := converse(ctx, c, t, &p.progress)
-		r.Multipath = multipath
+		r.Multipath = <-multipath
 		p.done <- r
 	}()
 	return p

@@ -44,7 +44,7 @@ func TestAddAddrOfIPv6(t *testing.T) {
 	s.b.cfg.Passive = false
 	s.b.Attach(s.now, 2, PathConfig{Local6: netip.MustParseAddr("2001:db8:1::1")})
 	s.recv("0 . 1 ack 1 <add_addr id 2 2001:db8::2 port 443 mac " + fmt.Sprintf("%016x", wire.AddAddrMAC(keyB, keyA, 2, netip.MustParseAddr("2001:db8::2"), 443)) + ">")
-	s.expect("2 S 0 <join id 6 token token-B nonce nonce-A>")
+	s.expect("2 S 0 <join id 3 token token-B nonce nonce-A>")
 	if got := s.ends[2].remote.String(); got != "[2001:db8::2]:443" {
 		t.Fatalf("joins %s", got)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 )
 
 // The attacks by who is on no path and knows the addresses and ports, but not the numbers; and numbers of the data
@@ -14,7 +15,10 @@ func TestBlindReset(t *testing.T) {
 	s := joined(t, Config{}, 2)
 	for at := 2; at < 200_000; at += 100 {
 		for _, options := range []string{"", " <reset 1>", " <fastclose key-A>"} {
-			s.recv(fmt.Sprintf("0 R %d", at), fmt.Sprintf("0 R. %d ack 1%s", at, options))
+			s.recv(fmt.Sprintf("0 R %d", at))
+			s.collect()
+			s.recv(fmt.Sprintf("0 R. %d ack 1%s", at, options))
+			s.collect()
 		}
 	}
 	out := s.left()
@@ -36,7 +40,10 @@ func TestBlindSYN(t *testing.T) {
 	for _, options := range []string{"", " <capable v1 flags 01>", " <join id 1 token token-B nonce nonce-A>", " <join id 0 mac mac-B nonce nonce-B>"} {
 		s := askedToJoin(t, Config{}, 2)
 		for _, at := range []int{0, 1, 2, 30000, 1 << 30} {
-			s.recv(fmt.Sprintf("0 S %d%s", at, options), fmt.Sprintf("0 S. %d ack 1%s", at, options))
+			for range 5 {
+				s.recv(fmt.Sprintf("0 S %d%s", at, options), fmt.Sprintf("0 S. %d ack 1%s", at, options))
+				s.collect()
+			}
 		}
 		out := s.left()
 		if len(out) == 0 || len(out) > 10 {
@@ -200,5 +207,62 @@ func TestEndContradicted(t *testing.T) {
 	s.read("hellowor")
 	if !s.c.finRead.Load() || s.c.rcv.finPos != 8 {
 		t.Fatalf("%+v", s.c.rcv)
+	}
+}
+
+// RFC 8684 3.7: what is said to be altered must be under way, or else anybody who hits the window could have the only
+// subflow fall back.
+func TestFailOutOfWindow(t *testing.T) {
+	for _, dsn := range []int{-1000, 0, 8, 1 << 40} {
+		s := agreed(t, Config{}, 1)
+		s.write("hello")
+		s.skip()
+		s.recv(fmt.Sprintf("0 . 1 ack 1 <fail %d>", dsn))
+		if s.c.plain() || s.b.Counters().OutOfWindow != 1 {
+			t.Errorf("%d: fallback %v, %+v", dsn, s.c.plain(), s.b.Counters())
+		}
+	}
+	s := agreed(t, Config{}, 1)
+	s.write("hello")
+	s.skip()
+	if s.recv("0 . 1 ack 1 <fail 1>"); !s.c.plain() {
+		t.Error("an honest one is not heard")
+	}
+}
+
+// A path works if a peer is heard over it, not if anybody sends something there: connections are asked for over several
+// paths at once although a dead one is filled with forged segments.
+func TestForgedSignsOfLife(t *testing.T) {
+	asks := func(wait time.Duration, lines ...string) (paths int) {
+		s := agreed(t, Config{Passive: true}, 2)
+		s.write("hello")
+		s.advance(100 * ms)
+		s.recv("0 . 1 ack 6 <dss ack8 6>")
+		s.write("world")
+		s.advance(100 * ms)
+		s.recv("0 . 1 ack 11 <dss ack8 11>")
+		s.advance(wait)
+		s.skip()
+		s.recv(lines...)
+		s.skip()
+		s.b.cfg.Establish = Auto
+		s.dial(DialOptions{})
+		for _, line := range s.left() {
+			if line[2:4] == "S " {
+				paths++
+			}
+		}
+		return paths
+	}
+	if n := asks(100 * ms); n != 1 {
+		t.Fatalf("%d SYNs over paths of which one was heard", n)
+	}
+	for _, line := range []string{"0 . 77777777 ack 1", "0 . 1 ack 77777777", "0 R 5000", "0 S. 0 ack 9999", "1 . 5 ack 5", "1 S 0"} {
+		if n := asks(2*second, line); n != 2 {
+			t.Errorf("%d SYNs after %s", n, line)
+		}
+	}
+	if n := asks(2*second, "0 . 1 ack 11 <dss ack8 11>"); n != 1 {
+		t.Errorf("%d SYNs after the peer was heard", n)
 	}
 }

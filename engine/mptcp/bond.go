@@ -19,6 +19,7 @@ type Bond struct {
 	flows     map[flowKey]*subflow
 	tokens    map[uint32]*Conn
 	offers    offers
+	fast      fastOpen
 	ports     map[uint16]bool // Listen
 	conns     int             // not over yet
 	windows   budget          // octets that peers may send
@@ -35,6 +36,8 @@ type Bond struct {
 	strays    strays
 	lane      *lane                      // Paired
 	datagrams *datagrams                 // Paired
+	load      load                       // of all connections
+	measuring measuring                  // Paired
 	events    []Event                    // wait for NextEvent
 	asked     map[datagram.OfferID]*Conn // Paired: dialled and not answered
 	lessons   lessons
@@ -52,13 +55,15 @@ type bondPath struct {
 	cfg   PathConfig
 	state *path.Path // Paired: shared by all subflows
 
-	early    int        // octets in SYNs that nobody has answered yet
-	heardAt  clock.Time // when the last packet came over it
-	won      uint64     // races that it won
-	grade    int        // how good it is for the connection in hand
-	peerRole Role       // what the peer wants it used for
-	peerOff  bool       // the peer does not use it
-	gone     bool       // detached
+	early     int        // octets in SYNs that nobody has answered yet
+	heardAt   clock.Time // when a peer was last heard over it
+	won       uint64     // races that it won
+	grade     int        // how good it is for the connection in hand
+	peerRole  Role       // what the peer wants it used for
+	peerOff   bool       // the peer does not use it
+	peerPrice int        // what it costs in the peer's eyes
+	gone      bool       // detached
+	handover
 	pathLimits
 	liveness
 	outgoing
@@ -74,7 +79,7 @@ func (p *bondPath) local(remote netip.Addr) netip.Addr {
 
 // reaches reports whether the path leads to remote.
 func (p *bondPath) reaches(remote netip.Addr) bool {
-	if !p.local(remote).IsValid() {
+	if !p.local(remote).IsValid() || p.stage == expired {
 		return false
 	}
 	for _, prefix := range p.cfg.Reaches {
@@ -112,7 +117,10 @@ func NewBond(cfg Config) *Bond {
 		keyed:   make(index[uint64]),
 	}
 	b.wakeAt, b.shareAt = clock.Never, clock.Never
+	b.load.debt.Rate = cfg.CostRate
+	b.measuring = newMeasuring(&cfg)
 	b.offers.init()
+	b.fast.init()
 	b.lessons.init()
 	b.ready.id, b.blocked.id, b.changed.id = inReady, inBlocked, inChanged
 	if cfg.Paired {
@@ -142,11 +150,15 @@ func (b *Bond) Attach(now clock.Time, id PathID, cfg PathConfig) {
 	if cfg.MTU == 0 {
 		cfg.MTU = 1500
 	}
+	cfg.Price = priced(cfg.Price)
 	b.Detach(now, id)
 	p := &bondPath{id: id, cfg: cfg, liveness: liveness{pingAt: clock.Never, since: now}, outgoing: outgoing{credit: creditMost}}
 	p.heardAt = now.Add(-fresh)
+	p.handover = planned(now, cfg.Lifetime)
+	p.stage = p.due(now)
 	if b.cfg.Paired {
 		p.state = path.New(b.control(cfg.MTU), cfg.MTU)
+		include(b.measuring.latency, p.state)
 	}
 	i := len(b.paths)
 	for i > 0 && b.paths[i-1].id > id {
@@ -186,6 +198,7 @@ func (b *Bond) Detach(now clock.Time, id PathID) {
 	}
 	b.paths = kept
 	p.gone = true
+	exclude(b.measuring.latency, p.state)
 	b.lessons.forget(id)
 	b.lane.detach(now, p)
 	b.reroute(now, p)

@@ -62,12 +62,15 @@ type Conn struct {
 	subflows []*subflow
 	lastID   SubflowID
 	only     []PathID    // the paths it may use; nil: all
+	needy    bool        // PrivacyStrict: it uses all paths
 	barred   []*bondPath // over which no subflow comes unless asked for
 	watch    *watch      // nil: nobody watches
 	next     int         // which subflow's turn it is to transmit
 	sched    schedule.Scheduler
 	views    []schedule.View
-	group    *path.Group // unless Paired: couples the subflows' windows (RFC 6356)
+	burden   burden
+	latency  *path.Latency // unless Paired: see newLatency
+	group    *path.Group   // unless Paired: couples the subflows' windows (RFC 6356)
 	trace    trace
 }
 
@@ -116,10 +119,8 @@ func (b *Bond) newConn(source, target netip.AddrPort, client bool) *Conn {
 	c.signal.init()
 	c.idle.init(b)
 	c.snd.edge = 0
-	c.sched, _ = schedule.New(b.cfg.Scheduler)
-	if c.sched == nil {
-		c.sched, _ = schedule.New("")
-	}
+	c.sched = b.cfg.scheduler()
+	c.latency = newLatency(&b.cfg, false)
 	for {
 		var key [8]byte
 		b.random(key[:])
@@ -195,6 +196,7 @@ func (c *Conn) Poke(now clock.Time) {
 		return
 	}
 	c.written()
+	c.weigh(now)
 	c.consumed(now)
 	c.b.touch(now, c)
 }
@@ -248,6 +250,7 @@ func (c *Conn) finish(now clock.Time, why error) {
 		c.unread()
 	}
 	c.phase = over
+	c.weigh(now)
 	c.ended.Store(true)
 	c.b.conns--
 	c.rcv.size = c.b.windows.change(c.rcv.size, 0)

@@ -10,7 +10,7 @@ import (
 )
 
 // Dial asks for a connection. Octets written before the next Transmit may ride in the SYN when
-// Paired. The connection takes octets at once and brings some when Established.
+// Paired, or where the target has given a cookie for that (see Config.FastOpen). The connection takes octets at once and brings some when Established.
 func (b *Bond) Dial(now clock.Time, target netip.AddrPort, opt DialOptions) (*Conn, error) {
 	if b.conns >= b.cfg.Limits.Connections {
 		b.counters.LimitConnections++
@@ -30,7 +30,7 @@ func (b *Bond) Dial(now clock.Time, target netip.AddrPort, opt DialOptions) (*Co
 	source := netip.AddrPortFrom(paths[0].local(target.Addr()), port)
 	c := b.newConn(source, target, true)
 	c.est, c.askedAt = est, now
-	c.only, c.id.plainOnly = slices.Clone(opt.Only), opt.Plain
+	c.only, c.id.plainOnly = slices.Clone(b.confined(&opt)), opt.Plain
 	c.beginWindow()
 	c.trace.put(event{at: now, kind: evEstablish, arg: uint64(len(paths)), text: est.mode.String()})
 	for _, p := range paths {
@@ -91,7 +91,11 @@ func (b *Bond) portFree(target netip.AddrPort, port uint16) bool {
 
 // ask sends the offer over p, if it is not too late for it, and reports whether it did.
 func (c *Conn) ask(now clock.Time, p *bondPath) bool {
-	local := netip.AddrPortFrom(p.local(c.target.Addr()), c.source.Port())
+	port := c.source.Port()
+	if c.b.strict() && len(c.subflows) > 0 {
+		port = c.b.freePort(c.target)
+	}
+	local := netip.AddrPortFrom(p.local(c.target.Addr()), port)
 	if _, taken := c.b.flows[keyOf(local, c.target)]; taken || now > c.askedAt.Add(askFor) {
 		return false
 	}
@@ -102,6 +106,7 @@ func (c *Conn) ask(now clock.Time, p *bondPath) bool {
 	if c.b.cfg.Paired {
 		cfg.SynRetries = askRetries
 	}
+	f.askFast(now, &cfg)
 	f.tcp = tcp.Open(now, cfg, f)
 	c.add(f)
 	c.est.asked++
@@ -134,7 +139,7 @@ func (c *Conn) switchPath(now clock.Time) {
 
 // askOther sends the offer over the best path that has not carried it, and reports whether there was one.
 func (c *Conn) askOther(now clock.Time) bool {
-	all, _ := c.b.ranked(now, c.target.Addr(), c.only, c.est.mode)
+	all, _ := c.b.ranked(now, c.target.Addr(), c.only, &c.est)
 	for _, p := range all {
 		if !c.asks(p) && c.ask(now, p) {
 			return true

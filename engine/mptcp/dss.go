@@ -10,7 +10,9 @@ func (f *subflow) receiveDSS(now clock.Time, seg *wire.Segment) bool {
 	c := f.c
 	d := &seg.Options.DSS
 	f.sawDSS = true
-	c.confirm(now)
+	if d.HasAck || !c.client {
+		c.confirm(now) // who sends before the third ACK came has no DATA_ACK
+	}
 	if d.HasAck {
 		f.receiveDataAck(now, seg, d)
 	}

@@ -25,7 +25,7 @@ func TestESIM(t *testing.T) {
 	s := merging(t, Config{})
 	s.advance(50 * ms)
 	s.recv(fmt.Sprintf("0 S. 0 ack 1 <capable v1 flags 01 %016x, robe>", uint64(keyC)))
-	third := "0 . 1 ack 1 <" + capText(1, keyA, keyB, keyC) + ">"
+	third := "0 . 1 ack 1 <" + capText(3, keyA, keyB, keyC) + ">"
 	s.want(third)
 	s.write("hello")
 	s.want(`1 P. 1 ack 1 "hello" <capable v1 flags 01 key-A key-B len 5>`)
@@ -57,7 +57,7 @@ func TestESIMLateAnswerWithout(t *testing.T) {
 			s.recv("1 . 1 ack 1 <dss ack8 1>")
 			s.want()
 			s.recv("0 S. 0 ack 1 " + answer)
-			s.want("0 R 1 <reset unspecified transient>", "0 S 0 <join id 1 token token-B nonce nonce-A>")
+			s.want("0 R 1 <reset unspecified transient>", "0 S 0 <join id 3 token token-B nonce nonce-A>")
 			s.living(2)
 		})
 	}
@@ -70,7 +70,7 @@ func TestESIMWinnerWithout(t *testing.T) {
 	s.recv("1 S. 0 ack 1 <capable v1 flags 01 key-B>")
 	s.wantAll("0 R 1 <reset unspecified transient>", "1 . 1 ack 1 <capable v1 flags 01 key-A key-B>")
 	s.recv("1 . 1 ack 1 <dss ack8 1>")
-	s.want("0 S 0 <join id 1 token token-B nonce nonce-A>")
+	s.want("0 S 0 <join id 3 token token-B nonce nonce-A>")
 }
 
 // A path that does not answer its SYN within a timeout of the winner's answer joins as others do.
@@ -80,7 +80,7 @@ func TestESIMSilentPath(t *testing.T) {
 	s.advance(949 * ms)
 	s.want()
 	s.advance(51 * ms)
-	s.want("0 S 0 <capable v1 flags 01, robe>", "0 R 1 <reset unspecified transient>", "0 S 0 <join id 1 token token-B nonce nonce-A>")
+	s.want("0 S 0 <capable v1 flags 01, robe>", "0 R 1 <reset unspecified transient>", "0 S 0 <join id 3 token token-B nonce nonce-A>")
 }
 
 // MP_JOIN_CAP that nobody answers is repeated three times.
@@ -107,7 +107,7 @@ func TestESIMRefused(t *testing.T) {
 		s.recv("1 . 1 ack 1 <dss ack8 1>", fmt.Sprintf("0 S. 0 ack 1 <capable v1 flags 01 %016x, robe>", uint64(keyC)))
 		s.skip()
 		s.recv("0 R. 1 ack 1 " + answer)
-		if got := s.left(); (len(got) == 1 && strings.Contains(got[0], "<join id 1")) != again {
+		if got := s.left(); (len(got) == 1 && strings.Contains(got[0], "<join id 3")) != again {
 			t.Errorf("%q: %v", answer, got)
 		}
 		s.advance(10 * second)
@@ -126,7 +126,7 @@ func TestESIMImplicit(t *testing.T) {
 		s.advance(50 * ms)
 		s.recv("1 S. 0 ack 1 <capable v1 flags 01 key-B>", "1 . 1 ack 1 <dss ack8 1>")
 		s.recv(fmt.Sprintf("0 S. 0 ack 1 <capable v1 flags 01 %016x>", uint64(keyC)))
-		s.wantAll("1 . 1 ack 1 <dss ack4 1>", "0 . 1 ack 1 <"+capText(1, keyA, keyB, keyC)+">")
+		s.wantAll("1 . 1 ack 1 <dss ack4 1>", "0 . 1 ack 1 <"+capText(3, keyA, keyB, keyC)+">")
 		return s
 	}
 	s := implicit()
@@ -135,11 +135,11 @@ func TestESIMImplicit(t *testing.T) {
 	s.want()
 	s = implicit()
 	s.recv(`0 P. 1 ack 1 "220 hello"`)
-	s.want("0 R. 1 ack 1 <reset unspecified transient>", "0 S 0 <join id 1 token token-B nonce nonce-A>")
+	s.want("0 R. 1 ack 1 <reset unspecified transient>", "0 S 0 <join id 3 token token-B nonce nonce-A>")
 	s.readNothing()
 	s = implicit()
 	s.advance(second)
-	if got := s.left(); len(got) < 2 || !strings.Contains(got[0], "0 R. 1 ack 1") || !strings.Contains(got[1], "<join id 1") {
+	if got := s.left(); len(got) < 2 || !strings.Contains(got[0], "0 R. 1 ack 1") || !strings.Contains(got[1], "<join id 3") {
 		t.Error(got)
 	}
 }

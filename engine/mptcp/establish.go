@@ -69,6 +69,7 @@ type establishment struct {
 	merges   bool      // the third ACKs of flows that lost the race carry MP_JOIN_CAP
 	reports  bool      // the peer asked for L_RTT_EN; or it is to be asked
 	spent    []PathID  // paths whose SYN was given up
+	address  AddressType
 }
 
 // choose decides how a connection to target is established, and returns the paths to ask over at once.
@@ -76,7 +77,13 @@ func (b *Bond) choose(now clock.Time, target netip.Addr, opt DialOptions) (e est
 	if e.mode = opt.Establish; e.mode == Auto {
 		e.mode = b.cfg.Establish
 	}
-	all, known := b.ranked(now, target, opt.first(), e.mode)
+	if e.mode == Auto && b.strict() {
+		e.mode = Timer
+	}
+	if e.address = opt.Address; opt.Plain && e.address == UnknownAddress {
+		e.address = SessionLasting // nothing else can take its place
+	}
+	all, known := b.ranked(now, target, opt.first(), &e)
 	if len(all) == 0 {
 		return e, nil
 	}
@@ -126,21 +133,21 @@ func (b *Bond) race(now clock.Time, target netip.Addr, e establishment, all []*b
 // ranked returns the paths that lead to target, of those in ids if there are any, the best first, and whether
 // anything is known of that one. What other connections have learnt does not count for those that only want the
 // best path, and rates do not for who is in a hurry.
-func (b *Bond) ranked(now clock.Time, target netip.Addr, ids []PathID, e Establish) (all []*bondPath, known bool) {
-	learnt := e != Classic && e != Timer
+func (b *Bond) ranked(now clock.Time, target netip.Addr, ids []PathID, e *establishment) (all []*bondPath, known bool) {
+	learnt := e.mode != Classic && e.mode != Timer
 	for _, p := range b.paths {
-		if p.reaches(target) && (ids == nil || slices.Contains(ids, p.id)) {
+		if p.reaches(target) && (ids == nil && !p.cfg.Private || slices.Contains(ids, p.id)) {
 			all = append(all, p)
 		}
 	}
 	if learnt {
-		b.grade(now, target, all, e != Auto)
+		b.grade(now, target, all, e.mode != Auto)
 	}
 	slices.SortStableFunc(all, func(p, q *bondPath) int {
 		switch {
-		case p.before(q, learnt):
+		case p.before(q, learnt, e.address):
 			return -1
-		case q.before(p, learnt):
+		case q.before(p, learnt, e.address):
 			return 1
 		}
 		return 0
@@ -149,12 +156,15 @@ func (b *Bond) ranked(now clock.Time, target netip.Addr, ids []PathID, e Establi
 }
 
 // before reports whether p is to be preferred to q for a new connection.
-func (p *bondPath) before(q *bondPath, learnt bool) bool {
+func (p *bondPath) before(q *bondPath, learnt bool, wanted AddressType) bool {
 	if p.dead() != q.dead() {
 		return q.dead()
 	}
 	if p.role() != q.role() {
 		return p.role() < q.role()
+	}
+	if x, y := p.cfg.Address.misfit(wanted), q.cfg.Address.misfit(wanted); x != y {
+		return x < y
 	}
 	if learnt {
 		return p.grade < q.grade

@@ -70,7 +70,7 @@ func TestTimer(t *testing.T) {
 	s.recv(fmt.Sprintf("0 S. 0 ack 1 <capable v1 flags 01 %016x>", uint64(keyC)))
 	s.want("0 R 1 <reset unspecified transient>")
 	s.recv("1 . 1 ack 1 <dss ack8 1>")
-	s.want("0 S 0 <join id 1 token token-B nonce nonce-A>")
+	s.want("0 S 0 <join id 3 token token-B nonce nonce-A>")
 	if s.ends[0].local.Port() == first || s.ends[1].local.Port() != first {
 		t.Errorf("ports %v, %v, %v", first, s.ends[0].local, s.ends[1].local)
 	}
@@ -107,7 +107,7 @@ func TestSIM(t *testing.T) {
 		s.recv(fmt.Sprintf("%d S. 0 ack 1 <capable v1 flags 01 %016x>", 1-first, uint64(keyC)))
 		s.want(fmt.Sprintf("%d R 1 <reset unspecified transient>", 1-first))
 		s.recv(fmt.Sprintf("%d . 1 ack 6 <dss ack8 6>", first))
-		s.want(fmt.Sprintf("%d S 0 <join id %d token token-B nonce nonce-A>", 1-first, 1+2*(1-first)))
+		s.want(fmt.Sprintf("%d S 0 <join id 3 token token-B nonce nonce-A>", 1-first))
 		if info := s.b.Paths(s.now); info[first].Won != 1 || info[1-first].Won != 0 {
 			t.Errorf("%+v", info)
 		}

@@ -67,6 +67,10 @@ func (c *Conn) receiveFail(now clock.Time, f *subflow, dsn wire.DSN) {
 		f.reset(now, wire.Middlebox, true)
 		return
 	}
+	if n := dsn.Sub(c.outDSN(c.snd.una)); n < 0 || n > int(c.snd.next-c.snd.una)+1 {
+		c.b.counters.OutOfWindow++ // nothing that was altered can begin there
+		return
+	}
 	f.failDSN, f.hasFail = c.dataAck(), true
 	c.fallBack(now, f)
 	c.fin.infinite = true

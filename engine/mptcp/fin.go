@@ -58,7 +58,13 @@ func (c *Conn) Close(now clock.Time) {
 
 // Abort ends the connection at once: MP_FASTCLOSE there, ErrAborted here. The option rides on an
 // acknowledgement of one subflow, repeated until the peer resets it (RFC 8684 3.5, option A).
+//
+// With PrivacyStrict no option shows the key, and if there is nothing to lose the end is an orderly one.
 func (c *Conn) Abort(now clock.Time) {
+	if c.b.strict() && c.Multipath() && c.rcv.finished && c.snd.una == c.out.sync() {
+		c.Close(now)
+		return
+	}
 	c.abort(now, ErrAborted)
 	c.unread()
 }
@@ -68,10 +74,10 @@ func (c *Conn) abort(now clock.Time, why error) {
 		return
 	}
 	var last *subflow
-	if c.phase == open && !c.plain() {
+	if c.phase == open && !c.plain() && !c.b.strict() {
 		last = c.speaker()
 	}
-	c.fin.fast = c.id.mptcp && c.id.peerKey != 0
+	c.fin.fast = c.id.mptcp && c.id.peerKey != 0 && !c.b.strict()
 	for _, f := range c.subflows {
 		if f != last {
 			f.reset(now, wire.Unspecified, false)

@@ -127,7 +127,7 @@ func (d *dice) segment(s *script) (PathID, []byte) {
 // play has a bond with an open connection live through what the dice say.
 func play(t *testing.T, story []byte) {
 	d := &dice{story}
-	cfg := Config{Checksum: d.roll(4) == 1, JoinAnnounced: d.roll(2) == 0, Prototype: Prototype(d.roll(3)), Scheduler: []string{"", "redundant", "roundrobin"}[d.roll(3)]}
+	cfg := Config{Checksum: d.roll(4) == 1, JoinAnnounced: d.roll(2) == 0, Prototype: Prototype(d.roll(3)), Scheduler: []string{"", "redundant", "roundrobin", "owl", "cost"}[d.roll(5)]}
 	var s *script
 	if d.roll(2) == 0 {
 		cfg.Paired = d.roll(3) == 1
@@ -136,6 +136,7 @@ func play(t *testing.T, story []byte) {
 		s = answeredBy(t, cfg, 2)
 	}
 	s.b.cfg.Entropy = rand.NewChaCha8([32]byte{})
+	s.b.cfg.Privacy = Privacy(d.roll(4) / 3)
 	edge := s.c.rcv.edge
 	for step := 0; len(d.left) > 0 && step < 3000; step++ {
 		switch d.roll(12) {
@@ -160,8 +161,15 @@ func play(t *testing.T, story []byte) {
 				s.b.Detach(s.now, PathID(d.roll(4)))
 			} else if n < 12 {
 				s.b.SetLimit(s.now, PathID(d.roll(4)), d.roll(3)<<d.roll(32), d.roll(3)<<d.roll(32))
+				s.b.SetPrice(s.now, PathID(d.roll(4)), d.roll(3)<<d.roll(16))
 			} else if n < 14 {
 				s.c.SetInactivity(s.now, time.Duration(d.roll(256)-1)*second, d.roll(2) == 0)
+			} else if n < 30 {
+				operate(d.roll, s.now, s.c)
+			} else if n < 31 {
+				s.c.Watch()
+			} else if n < 40 {
+				s.b.SetLifetime(s.now, PathID(d.roll(4)), Lifetime{time.Duration(d.roll(8)) * second, time.Duration(d.roll(8)) * second})
 			}
 		}
 		s.left()
@@ -169,8 +177,8 @@ func play(t *testing.T, story []byte) {
 	}
 	s.b.eachConn(func(c *Conn) { c.Close(s.now); c.Abort(s.now) }) // also what random SYNs offered
 	s.advance(1000 * second)
-	if s.b.conns != 0 || s.b.windows.used+s.b.rooms.used != 0 {
-		t.Fatalf("%d connections, %d octets promised after the end\n%s", s.b.conns, s.b.windows.used+s.b.rooms.used, s.story())
+	if s.b.conns != 0 || s.b.windows.used+s.b.rooms.used != 0 || s.b.load.unsent+s.b.load.busy != 0 {
+		t.Fatalf("%d connections, %d octets promised, load %+v after the end\n%s", s.b.conns, s.b.windows.used+s.b.rooms.used, s.b.load, s.story())
 	}
 }
 
@@ -200,6 +208,10 @@ func sane(t *testing.T, s *script, edge *uint64) {
 		t.Fatalf("%d subflows", len(c.subflows))
 	case len(c.signal.theirs) > c.b.cfg.Limits.Addresses, len(c.signal.attempts) > attemptsMax, len(c.late.pieces) > piecesMax:
 		t.Fatalf("%d addresses, %d attempts, %d pieces", len(c.signal.theirs), len(c.signal.attempts), len(c.late.pieces))
+	case len(c.signal.names) > namesMax:
+		t.Fatalf("%d numbers of addresses", len(c.signal.names))
+	case c.watch != nil && len(c.watch.events) > watchMax:
+		t.Fatalf("%d events wait", len(c.watch.events))
 	case c.idle.used(c) < 0 || c.idle.used(c) > inactivityMost:
 		t.Fatalf("may be idle for %v", c.idle.used(c))
 	case len(s.b.flows) != len(c.subflows) && len(s.b.timers.heap) == 1 && !c.gone:

@@ -8,7 +8,10 @@ import (
 
 // Signals is for tcp.Owner.
 func (f *subflow) Signals(now clock.Time, t *tcp.Subflow, seg *wire.Segment) bool {
-	f.tcp = t // Listen calls back before it returns
+	f.tcp = t                                      // Listen calls back before it returns
+	if seg.Flags&(wire.SYN|wire.ACK) != wire.SYN { // which anybody could have sent
+		f.path.heardAt = now
+	}
 	c := f.c
 	f.checkAt = clock.Never
 	switch {
@@ -76,6 +79,9 @@ func (f *subflow) receiveMPTCP(now clock.Time, seg *wire.Segment) bool {
 // receiveAnswer is the SYN/ACK, at the end that asked.
 func (f *subflow) receiveAnswer(now clock.Time, seg *wire.Segment) bool {
 	c := f.c
+	if !f.join {
+		f.learnFast(now, seg)
+	}
 	f.synArrived()
 	if f.join {
 		return f.receiveJoinAnswer(now, seg)
@@ -133,6 +139,9 @@ func (c *Conn) opened(now clock.Time, f *subflow) {
 	c.id.initial = f
 	c.id.earlyOut = uint64(f.tcp.Early())
 	f.ready = true
+	if !c.b.cfg.Paired && f.pushed() > c.id.earlyOut {
+		f.tcp.Ack(1) // the third ACK goes by itself, before what its octets repeat
+	}
 	if c.plain() {
 		c.fallBack(now, f)
 	}
@@ -183,6 +192,7 @@ func (f *subflow) receiveThird(now clock.Time, seg *wire.Segment) bool {
 	c.id.initial = f
 	c.id.earlyIn = uint64(f.tcp.Early())
 	f.ready = true
+	f.settle(now)
 	valid := o.Has&wire.HasCapable != 0 && m.Length >= 20 && m.Version == 1 &&
 		m.Flags&(wire.Extensible|wire.HMACSHA256) == wire.HMACSHA256 &&
 		m.Receiver == c.id.localKey && (m.Length != 24) != (c.id.checksum && m.Length > 20)
@@ -190,7 +200,7 @@ func (f *subflow) receiveThird(now clock.Time, seg *wire.Segment) bool {
 	c.dropOthers(now, f)
 	if c.id.mptcp {
 		c.meetPeer(m.Sender)
-		c.snd.edge = uint64(f.tcp.PeerWindow(seg))
+		c.snd.edge = max(c.snd.edge, uint64(f.tcp.PeerWindow(seg)))
 	} else {
 		c.fallBack(now, f)
 	}

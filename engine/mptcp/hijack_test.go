@@ -147,6 +147,25 @@ func TestJoinAnsweredByAnother(t *testing.T) {
 	}
 }
 
+// RFC 7430 6 by design: a join may come from any address, because of NATs, so that who is on the path at that moment can
+// turn it to its own. What proves the keys is still needed, and goes for the nonces of this join only.
+func TestJoinFromAnotherSource(t *testing.T) {
+	s := answeredBy(t, Config{}, 2)
+	s.ends[1].remote = netip.MustParseAddrPort("203.0.113.9:4000")
+	s.recv("1 S 0 <join id 1 token token-B nonce nonce-A>")
+	s.want("1 S. 0 ack 1 <join id 3 mac mac-B nonce nonce-B>")
+	if s.last.Target.Addr().String() != "203.0.113.9" {
+		t.Fatal("answered at", s.last.Target)
+	}
+	s.recv("1 . 1 ack 1 <join mac mac-A>")
+	s.want("1 . 1 ack 1 <dss ack4 1>")
+	s.living(2)
+	s.ends[1].remote = netip.MustParseAddrPort("203.0.113.10:4000") // the same words from elsewhere
+	s.recv("1 . 1 ack 1 <join mac mac-A>", "1 . 1 ack 1 <dss ack8 1>")
+	s.want("1 R 1 <reset MPTCP error>", "1 R 1 <reset MPTCP error>")
+	s.living(2)
+}
+
 // RFC 9293 3.5: while a join waits for its answer, a SYN that anybody could send neither opens the subflow without a
 // proof nor ends it.
 func TestSYNAgainstJoin(t *testing.T) {

@@ -84,7 +84,7 @@ func (i *idleState) advance(now clock.Time, c *Conn) {
 	}
 	c.b.counters.Inactive++
 	c.trace.add(now, evInactive, 0, uint64(i.used(c)/time.Second))
-	c.fin.fast = c.id.mptcp && !c.id.fallback
+	c.fin.fast = c.id.mptcp && !c.id.fallback && !c.b.strict()
 	for _, f := range c.subflows {
 		f.reset(now, wire.Unspecified, false)
 	}

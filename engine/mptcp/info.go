@@ -12,6 +12,7 @@ import (
 type Info struct {
 	Source, Target             netip.AddrPort
 	State                      string
+	Multipath                  bool // MPTCP is in use
 	Fallback                   bool // plain TCP: the peer, or something between, does not speak MPTCP
 	Checksum                   bool
 	Establish                  Establish // how this end asked for it
@@ -60,6 +61,8 @@ type SubflowInfo struct {
 	PeerLimit int  // asked by the peer by option
 	Muted     bool // the peer wants no new data over it
 	Limit     int  // what is kept to, also because of the path
+
+	Forward, Backward time.Duration // latency towards the peer and from it, see path.Latency; 0: not known, as with schedulers other than "owl"
 }
 
 // PathInfo is a picture of a path.
@@ -81,6 +84,13 @@ type PathInfo struct {
 	Granted            bool // Paired: the peer has acknowledged what it was told of the path last
 	PeerDown, PeerUp   int  // Paired: the peer's own, PeerDown being what it asks of this end
 	Limit              int  // Paired: what this end keeps to
+
+	Address AddressType
+	Left    time.Duration // until the address is gone; 0: it is, or no end is known. See Bond.SetLifetime
+	Leaving bool          // others are used, because the address is gone or soon will be
+
+	Price, PeerPrice  int           // in this end's eyes, and in the peer's; see Bond.SetPrice
+	Forward, Backward time.Duration // Paired: see SubflowInfo
 }
 
 // Counters count what was dropped or refused, by reason.
@@ -94,6 +104,7 @@ type Counters struct {
 	DSSChecksum, OutOfWindow, Unmapped                                                       uint64
 	Fallbacks, Resets                                                                        uint64
 	LimitConnections, LimitSubflows, LimitHalfOpen, LimitOffers, LimitBuffer, LimitAddresses uint64
+	FastOpens, FastOpensRefused, BadCookies, LimitFastOpens, LimitCookies                    uint64 // SYNs whose octets were taken, or were not, that were asked with; what was wrong with them
 	Recycled                                                                                 uint64 // half-open joins given up for others
 	LimitEvents                                                                              uint64 // of subflows, that nobody fetched
 	Broken                                                                                   uint64 // connections reset because an invariant did not hold
@@ -109,6 +120,7 @@ func (c *Conn) Info(now clock.Time) Info {
 	i := Info{
 		Source: c.source, Target: c.target,
 		State:      phaseNames[c.phase],
+		Multipath:  c.Multipath(),
 		Fallback:   c.phase == open && c.plain(),
 		Checksum:   c.id.checksum,
 		Establish:  c.est.mode,
@@ -136,6 +148,7 @@ func (c *Conn) Info(now clock.Time) Info {
 			Limit: f.state.Limit(),
 		}
 		s.RTT, s.RTTVar, s.RTTMin = f.state.RTT()
+		s.Forward, s.Backward = f.state.Forward(now), f.state.Backward(now)
 		if f.path.state != nil {
 			s.RTT = c.b.rtt(f.path)
 		}
@@ -148,7 +161,11 @@ func (c *Conn) Info(now clock.Time) Info {
 func (b *Bond) Paths(now clock.Time) []PathInfo {
 	var all []PathInfo
 	for _, p := range b.paths {
-		i := PathInfo{ID: p.id, Role: p.cfg.Role, PeerOff: p.peerOff, MTU: p.cfg.MTU, Won: p.won, LimitDown: p.cfg.LimitDown, LimitUp: p.cfg.LimitUp}
+		i := PathInfo{ID: p.id, Role: p.cfg.Role, PeerOff: p.peerOff, MTU: p.cfg.MTU, Won: p.won, LimitDown: p.cfg.LimitDown, LimitUp: p.cfg.LimitUp, Price: p.cfg.Price, PeerPrice: p.peerPrice}
+		i.Address, i.Leaving = p.cfg.Address, p.stage != staying
+		if p.handover.at != clock.Never {
+			i.Left = max(p.handover.at.Sub(now), 0)
+		}
 		if s := p.state; s != nil {
 			i.RTT = b.rtt(p)
 			i.Window, i.Inflight, i.Rate, i.MTU = s.Window(), s.Inflight(), s.Rate(), s.MTU()
@@ -156,6 +173,7 @@ func (b *Bond) Paths(now clock.Time) []PathInfo {
 			i.Loss = s.Loss(now)
 			i.Granted = b.lane.control.PathTold(datagram.PathID(p.id))
 			i.PeerDown, i.PeerUp, i.Limit = p.peerDown, p.peerUp, s.Limit()
+			i.Forward, i.Backward = s.Forward(now), s.Backward(now)
 		}
 		all = append(all, i)
 	}

@@ -49,20 +49,20 @@ func (c *Conn) meet(now clock.Time, p *bondPath) {
 
 // lose ends the subflows of a path that has gone.
 func (c *Conn) lose(now clock.Time, p *bondPath) {
-	gone := false
+	gone, told := false, false
 	for _, f := range c.subflows {
 		if f.path == p {
 			f.tcp.Drop(now)
-			gone = true
+			gone, told = true, told || f.withdrew
 		}
 	}
 	c.forgetAttempts(p)
 	if gone {
-		c.askOn(now)
-		c.sweep(now)
-		if c.phase == open {
+		if c.phase == open && !told {
 			c.withdraw(p)
 		}
+		c.askOn(now)
+		c.sweep(now)
 	}
 }
 
@@ -95,10 +95,10 @@ func (c *Conn) learnAddress(now clock.Time, a peerAddress) {
 
 // joinOver opens a subflow over p to remote unless there is one over that path, or to that address.
 func (c *Conn) joinOver(now clock.Time, p *bondPath, remote netip.AddrPort, id uint8) {
-	if !c.mayJoin() || !p.reaches(remote.Addr()) || p.peerOff || !c.welcomes(p) {
+	if !c.mayJoin() || !p.reaches(remote.Addr()) || p.peerOff || !c.welcomes(p) || c.shy() {
 		return
 	}
-	half, live := 0, 0
+	half := 0
 	for _, f := range c.subflows {
 		if !f.live() {
 			continue
@@ -106,12 +106,11 @@ func (c *Conn) joinOver(now clock.Time, p *bondPath, remote netip.AddrPort, id u
 		if f.path == p {
 			return
 		}
-		live++
 		if !f.ready {
 			half++
 		}
 	}
-	if live >= c.b.cfg.Limits.Subflows {
+	if len(c.subflows) >= c.b.cfg.Limits.Subflows {
 		c.b.counters.LimitSubflows++
 		c.retryLater(now, attempt{path: p, remote: remote, id: id}, time.Second)
 		return
@@ -158,7 +157,7 @@ func (c *Conn) localPort() uint16 {
 // joinPort is the port of this end of a join over p: another than a foreign peer saw in a SYN there, of which it may
 // not know yet that it was given up.
 func (c *Conn) joinPort(p *bondPath) uint16 {
-	if c.client && !c.b.cfg.Paired && slices.Contains(c.est.spent, p.id) {
+	if c.b.strict() || c.client && !c.b.cfg.Paired && slices.Contains(c.est.spent, p.id) {
 		return c.b.freePort(c.target)
 	}
 	return c.localPort()
@@ -226,6 +225,7 @@ func (f *subflow) joined(now clock.Time) {
 	if f.cap && f.active && f.backup && c.b.lane == nil {
 		f.signal(signal{kind: signalPrio}) // MP_JOIN has a flag for it
 	}
+	c.tellGone(f)
 	c.signal.advance(now, c)
 	c.allow()
 	if c.fin.queued && !c.fin.acked {

@@ -139,7 +139,7 @@ func TestPassiveDoesNotJoin(t *testing.T) {
 func TestJoinOverNewPath(t *testing.T) {
 	s := agreed(t, Config{}, 1)
 	s.b.Attach(s.now, 4, PathConfig{Local4: netip.MustParseAddr("10.0.4.1"), Role: Backup})
-	s.want("4 S 0 <join id 9 token token-B nonce nonce-A backup>")
+	s.want("4 S 0 <join id 3 token token-B nonce nonce-A backup>")
 	s.recv("4 S. 0 ack 1 <join id 0 mac mac-B nonce nonce-B backup>")
 	i := s.c.Info(s.now).Subflows[1]
 	if !i.Backup || !i.PeerBackup {

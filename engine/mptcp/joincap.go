@@ -43,7 +43,7 @@ func (f *subflow) receiveLate(now clock.Time, seg *wire.Segment) bool {
 	f.robe = o.Has&wire.HasRobE != 0
 	fits := o.Has&wire.HasCapable != 0 && m.Length == 12 && m.Version == 1 &&
 		m.Flags&(wire.Extensible|wire.HMACSHA256|wire.NoJoinsHere) == wire.HMACSHA256 &&
-		(f.robe || c.est.implicit) && uint64(taken) == f.pushed()
+		(f.robe || c.est.implicit) && uint64(taken) == f.pushed() && (c.b.cfg.Paired || taken == 0)
 	if !c.est.merges || c.plain() || !fits {
 		f.drop(now)
 		return false
@@ -186,8 +186,9 @@ func (c *Conn) proven(now clock.Time, initial *subflow, key, edge uint64) {
 	c.id.initial = initial
 	c.id.earlyIn = uint64(initial.tcp.Early())
 	initial.ready = true
+	initial.settle(now)
 	c.meetPeer(key)
-	c.snd.edge = edge
+	c.snd.edge = max(c.snd.edge, edge)
 	c.dropOthers(now, initial)
 	c.begin(now)
 	c.confirm(now)

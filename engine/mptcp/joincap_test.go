@@ -313,7 +313,7 @@ func TestESIMPairedDial(t *testing.T) {
 	s.write("GET /")
 	s.want(`0 S 0 "GET /" <capable v1 flags 01, robe>`, `1 S 0 "GET /" <capable v1 flags 01, robe>`)
 	s.recv("1 S. 0 ack 6 <capable v1 flags 01 key-B, robe>", "0 S. 0 ack 6 <capable v1 flags 01 key-B, robe>")
-	s.wantAll("0 . 6 ack 1 <"+capText(1, keyA, keyB, keyB)+">", "1 . 6 ack 1 <capable v1 flags 01 key-A key-B>")
+	s.wantAll("0 . 6 ack 1 <"+capText(3, keyA, keyB, keyB)+">", "1 . 6 ack 1 <capable v1 flags 01 key-A key-B>")
 	s.recv("0 . 1 ack 6 <dss ack8 1>")
 	s.living(2)
 	s.b.Detach(s.now, 1)

@@ -63,8 +63,8 @@ func (l *lane) detach(now clock.Time, p *bondPath) {
 // tellPath tells the peer whether p is used, and what for.
 func (l *lane) tellPath(now clock.Time, p *bondPath, state datagram.State) {
 	l.control.SetPath(now, datagram.PathState{
-		ID: datagram.PathID(p.id), State: state, Role: p.cfg.Role,
-		LimitUp: uint64(p.cfg.LimitUp), LimitDown: uint64(p.cfg.LimitDown),
+		ID: datagram.PathID(p.id), State: state, Role: p.wish(),
+		LimitUp: uint64(p.cfg.LimitUp), LimitDown: uint64(p.cfg.LimitDown), Price: uint32(p.cfg.Price),
 	})
 }
 
@@ -141,6 +141,7 @@ func (b *Bond) hear(now clock.Time) {
 		case datagram.PathRTT:
 			if p != nil {
 				p.state.RTTSample(now, e.RTT)
+				p.state.Ponged(now, e.RTT, e.OneWay)
 				b.counted(p, e)
 				b.alive(now, p)
 			}
@@ -193,7 +194,7 @@ func (b *Bond) forgotten(now clock.Time) {
 // forgetPeer forgets what the peer said about paths.
 func (b *Bond) forgetPeer(now clock.Time) {
 	for _, p := range b.paths {
-		p.peerRole, p.peerOff = Primary, false
+		p.peerRole, p.peerOff, p.peerPrice = Primary, false, 0
 		p.pathLimits = pathLimits{}
 		b.limit(now, p)
 	}
@@ -206,7 +207,7 @@ func (b *Bond) recall(p *bondPath) {
 	}
 	if s, ok := b.lane.control.PeerPath(datagram.PathID(p.id)); ok {
 		p.peerRole, p.peerOff = s.Role, s.State != datagram.Up || s.Role == datagram.Never
-		p.pathLimits = limitsOf(s)
+		p.pathLimits, p.peerPrice = limitsOf(s), priceOf(s)
 	}
 }
 

@@ -88,6 +88,7 @@ func (l *lateness) advance(now clock.Time, c *Conn) {
 	}
 	l.backoff++
 	l.at = now.Add(c.patience())
+	c.need(now)
 	if c.snd.una == c.snd.next {
 		l.backoff = min(l.backoff, 6) // a closed window is no sign of a dead peer
 		l.at = clock.Never
@@ -191,10 +192,11 @@ func (c *Conn) rescue(now clock.Time) bool {
 		if f == slow || !f.canCarry() || f.isBackup() || f.tcp.Room(now) <= 0 {
 			continue
 		}
-		if _, again := f.carries(c.snd.una); again {
+		if _, again := f.carries(c.snd.una); again || c.spares(f, slow) {
 			continue
 		}
 		other, otherVar, _ := f.state.RTT()
+		left := left + f.lag(now, slow)
 		if other == 0 || left > 0 && left < 2*(other+4*otherVar) {
 			continue
 		}
@@ -231,7 +233,10 @@ func (f *subflow) carries(pos uint64) (chunk, bool) {
 // remove takes a subflow that has ended out of the connection.
 func (c *Conn) remove(now clock.Time, f *subflow) {
 	delete(c.b.flows, f.key)
+	f.missFast(now)
+	f.settle(now)
 	f.synArrived()
+	exclude(c.latency, f.state)
 	if c.group != nil {
 		c.group.Leave(f.cc)
 	}

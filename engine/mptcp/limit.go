@@ -12,6 +12,7 @@ type Limits struct {
 	RecvBuffer  int // 6 MiB per connection, octets: what its window may grow to
 	Buffered    int // 64 MiB over all connections, octets, each way; 16 KiB a connection are beside it
 	Addresses   int // 8 announced by the peer, per connection
+	FastOpens   int // 256 flows whose SYN brought octets and whose handshake is not over (RFC 7413 5.1)
 }
 
 func (l Limits) withDefaults() Limits {
@@ -30,6 +31,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.RecvBuffer, 6<<20)
 	set(&l.Buffered, 64<<20)
 	set(&l.Addresses, 8)
+	set(&l.FastOpens, 256)
 	return l
 }
 

@@ -41,7 +41,7 @@ func (s *script) print(id PathID, seg *wire.Segment) string {
 		fmt.Fprintf(&b, " %q", seg.Payload)
 	}
 	o := seg.Options
-	o.Has &= wire.HasMPTCP
+	o.Has &= wire.HasMPTCP | wire.HasFastOpen
 	relate(&o, s.own, s.peer, -1)
 	if text := o.String(); text != "" {
 		fmt.Fprintf(&b, " <%s>", text)
@@ -186,6 +186,15 @@ func parseOptions(o *wire.Options, text string) {
 		case "prototype":
 			o.Has |= wire.HasPrototype
 			o.Prototype = wire.Prototype(number(words.next()))
+		case "tfo":
+			o.Has |= wire.HasFastOpen
+			if len(words.left) > 0 {
+				raw, _ := hex.DecodeString(words.next())
+				o.Cookie.Len = uint8(copy(o.Cookie.Cookie[:], raw))
+			}
+		case "timestamps":
+			o.Has |= wire.HasTimestamps
+			o.TSVal = 1
 		case "mss":
 			o.Has |= wire.HasMSS
 			o.MSS = uint16(number(words.next()))

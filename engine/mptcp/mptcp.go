@@ -38,6 +38,11 @@ type PathConfig struct {
 	Reaches        []netip.Prefix // remote addresses that can be reached over it; nil: all
 
 	LimitDown, LimitUp int // octets a second, towards this end and away from it; 0: none. See Bond.SetLimit
+	Price              int // of 10⁹ octets, in thousandths of a currency; 0: free. See Bond.SetPrice
+
+	Private  bool // only for connections that are dialled with it in DialOptions; see Privacy
+	Address  AddressType
+	Lifetime Lifetime // of the addresses, from Attach on
 }
 
 // Config says how a bond behaves. The zero Config speaks plain RFC 8684 with any host, except that
@@ -50,8 +55,12 @@ type Config struct {
 	// subflows, and a control lane runs beside the connections.
 	Paired bool
 
+	Privacy Privacy // what others shall learn of this end's addresses
+
 	Control    string // congestion control: see path.NewControl and path.NewGroup; "" is "bbr" when Paired, else "lia"
 	Scheduler  string // see schedule.New
+	CostV      int    // of the scheduler "cost": see schedule.Cost
+	CostRate   int    // the same: the rate demanded, octets a second; 0: none. See schedule.Debt
 	Checksum   bool   // require DSS checksums
 	Timestamps bool   // RFC 7323 timestamps on subflows
 	ECN        bool
@@ -68,6 +77,11 @@ type Config struct {
 	NoRobE        bool      // do not take part when a peer asks for RobE_eSIM or L_RTT_EN
 	JoinAnnounced bool      // open subflows to addresses that the peer announces, also as the side that accepted
 	Passive       bool      // do not open subflows over further paths by oneself
+
+	// FastOpen has the first octets of connections with foreign peers ride in the SYN where a cookie allows it (RFC 7413),
+	// both ways. It is for those who can bear that what was written first is delivered twice: a server cannot tell a
+	// late copy of such a SYN from a new one, and what one path brought without an answer goes over another as well.
+	FastOpen bool
 
 	// FirstPort and LastPort are the range of the source ports that are given to connections; 0: 32768 to 60999.
 	FirstPort, LastPort uint16
@@ -144,5 +158,12 @@ type DialOptions struct {
 	Paths     []PathID  // begin with these, and under Auto with all of them at once; nil: with any
 	Only      []PathID  // never use others, to begin or later; nil: any may be used
 	Plain     bool      // do not ask for MPTCP
-	Source    uint16    // source port of all subflows, but of joins after a SYN that a foreign peer did not answer; 0: chosen by the bond
+
+	// Address is what the address to begin with should be, where there is a choice: short connections are content with
+	// NonPersistent, and save the others (RFC 8653). Plain ones want SessionLasting unless it says another.
+	Address AddressType
+
+	// Source is the source port of all subflows, but of joins after a SYN that a foreign peer did not answer, and with
+	// PrivacyStrict of the first only; 0: chosen by the bond.
+	Source uint16
 }

@@ -170,7 +170,9 @@ func (c *Conn) candidate(now clock.Time, p *bondPath, seg *wire.Segment) {
 	c.est.reports = c.est.reports || c.id.mptcp && o.Has&wire.HasLatestRTT != 0 && !b.cfg.NoRobE
 	cfg := f.config(seg.Target, seg.Source)
 	cfg.SynRetries = answerRetries
+	f.offerFast(now, seg, &cfg)
 	f.tcp = tcp.Listen(now, cfg, f, seg)
+	f.took(now, seg)
 	c.add(f)
 	if c.phase != offered {
 		f.tcp.Answer(now)

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"tandem/engine/clock"
-	"tandem/engine/wire"
 )
 
 // SubflowID is the number of a subflow within its connection, from 1; none is used twice.
@@ -57,8 +56,6 @@ func (c *Conn) OpenSubflow(now clock.Time, o SubflowOptions) (SubflowID, error) 
 		return 0, err
 	case !c.id.confirmed:
 		return 0, ErrEarly
-	case c.fin.acked && c.rcv.finished:
-		return 0, ErrClosed
 	case p == nil || !p.reaches(remote.Addr()) || p.peerOff || !c.permits(p):
 		return 0, ErrNoPath
 	case c.client && c.id.noJoins && remote == c.target:
@@ -200,18 +197,15 @@ func (c *Conn) peerID(remote netip.AddrPort) uint8 {
 	return 0
 }
 
-// crowded reports whether the connection has as many subflows as it may.
+// crowded reports whether the connection has as many subflows as it may; those that ended are remembered for a while.
 func (c *Conn) crowded() bool {
-	half, live := 0, 0
+	half := 0
 	for _, f := range c.subflows {
-		if f.live() {
-			live++
-		}
 		if f.live() && !f.ready {
 			half++
 		}
 	}
-	return live >= c.b.cfg.Limits.Subflows || half >= c.b.cfg.Limits.HalfOpen
+	return len(c.subflows) >= c.b.cfg.Limits.Subflows || half >= c.b.cfg.Limits.HalfOpen
 }
 
 // joinFrom returns where a subflow over p to remote can begin.
@@ -249,12 +243,9 @@ func (o *DialOptions) first() []PathID {
 	return slices.DeleteFunc(slices.Clone(o.Paths), func(id PathID) bool { return !slices.Contains(o.Only, id) })
 }
 
-// permits reports whether the connection may use the path at all.
-func (c *Conn) permits(p *bondPath) bool { return c.only == nil || slices.Contains(c.only, p.id) }
-
 // welcomes reports whether subflows over the path may come without being asked for one by one.
 func (c *Conn) welcomes(p *bondPath) bool {
-	return c.permits(p) && !slices.Contains(c.barred, p)
+	return c.permits(p) && c.lasts(p) && !slices.Contains(c.barred, p)
 }
 
 func (c *Conn) bar(p *bondPath) {
@@ -265,77 +256,6 @@ func (c *Conn) bar(p *bondPath) {
 
 func (c *Conn) unbar(p *bondPath) {
 	c.barred = slices.DeleteFunc(c.barred, func(q *bondPath) bool { return q == p || q.gone })
-}
-
-// close closes a subflow now, or when another is established.
-func (c *Conn) close(now clock.Time, f *subflow, how Ending) error {
-	c.bar(f.path)
-	f.leaving = how
-	if c.relieved(f) {
-		f.leave(now)
-		return nil
-	}
-	c.joinAll(now)
-	for _, a := range c.signal.theirs {
-		c.learnAddress(now, a)
-	}
-	if !c.joining() {
-		f.leaving = 0
-		c.unbar(f.path)
-		return ErrLast
-	}
-	return nil
-}
-
-// relieved reports whether another subflow can carry what f would have.
-func (c *Conn) relieved(f *subflow) bool {
-	return slices.ContainsFunc(c.subflows, func(g *subflow) bool { return g != f && g.leaving == 0 && !g.fin && g.canCarry() })
-}
-
-// joining reports whether another subflow may come.
-func (c *Conn) joining() bool {
-	return slices.ContainsFunc(c.subflows, func(f *subflow) bool { return f.live() && !f.ready && f.leaving == 0 }) || len(c.signal.attempts) > 0
-}
-
-// relieve closes the subflows that waited for others, here or at the peer.
-func (c *Conn) relieve(now clock.Time) {
-	for _, f := range c.subflows {
-		switch {
-		case !f.tcp.CanSend() || !c.relieved(f):
-		case f.leaving != 0:
-			f.leave(now)
-		case f.fin:
-			f.tcp.Close(now)
-		}
-	}
-}
-
-// forsaken looks for other subflows when the peer has closed its end of the only one.
-func (c *Conn) forsaken(now clock.Time) {
-	c.barred = nil
-	c.joinAll(now)
-	for _, a := range c.signal.theirs {
-		c.learnAddress(now, a)
-	}
-}
-
-// leave closes the subflow.
-func (f *subflow) leave(now clock.Time) {
-	c := f.c
-	c.trace.add(now, evLeave, f.path.id, uint64(f.id))
-	switch {
-	case !f.ready && !f.join:
-		f.drop(now)
-	case !f.ready || f.leaving == ByReset:
-		f.reset(now, wire.Unspecified, false)
-		c.reinjectAll(f)
-		f.unload()
-	default:
-		f.tcp.Abandon(now)
-	}
-	if f.withdraws {
-		c.withdraw(f.path)
-	}
 }
 
 // awaits reports whether a signal of that kind waits already.

@@ -79,6 +79,8 @@ func TestResetSubflow(t *testing.T) {
 	s.refuses(s.c.CloseSubflow(s.now, 1, ByReset), nil)
 	s.line("0 R. 6 ack 1 <reset unspecified>")
 	s.want(`1 . 1 ack 1 "hello" <dss ack4 1 map4 1 ssn 1 len 5>`)
+	s.c.Poke(s.now)
+	s.want()
 	t.Log("the path is not joined again, until somebody asks")
 	s.recv("1 . 1 ack 6 <dss ack8 6>")
 	s.advance(100 * second)
@@ -86,12 +88,44 @@ func TestResetSubflow(t *testing.T) {
 	s.living(1)
 	s.opens(SubflowOptions{Path: 0})
 	s.want("0 S 0 <join id 0 token token-B nonce nonce-A>")
+	t.Log("and from then on by itself, too")
+	s.join(0)
+	s.recv("0 R. 1 ack 1 <reset 0 transient>")
+	s.advance(1500 * ms)
+	s.want("0 S 0 <join id 0 token token-B nonce nonce-A>")
+}
+
+// A path whose subflow is about to end can have another already, from another port.
+func TestReopenBeforeTheEnd(t *testing.T) {
+	s := joined(t, Config{}, 2)
+	s.refuses(s.c.CloseSubflow(s.now, 2, ByFIN), nil)
+	s.want("1 F. 1 ack 1 <dss ack4 1>")
+	port := s.ends[1].local.Port()
+	s.opens(SubflowOptions{Path: 1})
+	s.want("1 S 0 <join id 3 token token-B nonce nonce-A>")
+	if s.ends[1].local.Port() == port {
+		t.Error("from the port of the one that ends")
+	}
+}
+
+// What opens nothing by itself does so in place of what it is to close.
+func TestCloseBuildsAnotherThoughPassive(t *testing.T) {
+	s := agreed(t, Config{Passive: true}, 2)
+	s.refuses(s.c.CloseSubflow(s.now, 1, ByFIN), nil)
+	s.want("1 S 0 <join id 3 token token-B nonce nonce-A>")
+	s.recv("1 S. 0 ack 1 <join id 0 mac mac-B nonce nonce-B>")
+	s.want("1 . 1 ack 1 <join mac mac-A>")
+	s.recv("1 . 1 ack 1 <dss ack8 1>")
+	s.want("0 F. 1 ack 1 <dss ack4 1>")
 }
 
 // Before the only subflow is closed another takes its place.
 func TestCloseBuildsAnotherFirst(t *testing.T) {
 	s := agreed(t, Config{}, 1)
 	s.refuses(s.c.CloseSubflow(s.now, 1, ByReset), ErrLast)
+	if s.c.Info(s.now).Subflows[0].Leaving || !s.c.welcomes(s.b.path(0)) {
+		t.Error("refused, and something of it stays")
+	}
 	s.attach(1, true)
 	s.want("1 S 0 <join id 3 token token-B nonce nonce-A>")
 	s.refuses(s.c.CloseSubflow(s.now, 1, ByFIN), nil)
@@ -338,7 +372,7 @@ func TestOperationsDuringATransfer(t *testing.T) {
 				far.turn(d)
 			}
 			if ends := []*Conn{near.conn, far.conn}; r.IntN(3) == 0 && far.conn != nil {
-				if kind, err := operate(r, d.now, ends[r.IntN(2)]); err == nil {
+				if kind, err := operate(r.IntN, d.now, ends[r.IntN(2)]); err == nil {
 					done[kind]++
 				}
 			}
@@ -357,17 +391,94 @@ func TestOperationsDuringATransfer(t *testing.T) {
 }
 
 // operate does something with a subflow.
-func operate(r *rand.Rand, now clock.Time, c *Conn) (kind int, err error) {
-	id := SubflowID(1 + r.IntN(max(1, int(c.lastID))))
-	switch kind = r.IntN(4); kind {
+func operate(roll func(int) int, now clock.Time, c *Conn) (kind int, err error) {
+	id := SubflowID(1 + roll(max(1, int(c.lastID))))
+	switch kind = roll(4); kind {
 	case 0:
-		_, err = c.OpenSubflow(now, SubflowOptions{Path: PathID(r.IntN(3)), Backup: r.IntN(2) == 0})
+		_, err = c.OpenSubflow(now, SubflowOptions{Path: PathID(roll(3)), Backup: roll(2) == 0})
 	case 1:
-		err = c.CloseSubflow(now, id, Ending(1+r.IntN(2)))
+		err = c.CloseSubflow(now, id, Ending(1+roll(2)))
 	case 2:
-		err = c.SetPriority(now, id, r.IntN(2) == 0)
+		err = c.SetPriority(now, id, roll(2) == 0)
 	case 3:
-		err = c.RemovePath(now, PathID(r.IntN(3)))
+		err = c.RemovePath(now, PathID(roll(3)))
 	}
 	return kind, err
+}
+
+// Subflows that ended are remembered for a while, and count: who opens and closes without end finds one.
+func TestEndedSubflowsCount(t *testing.T) {
+	s := agreed(t, Config{Passive: true, Limits: Limits{Subflows: 4}}, 2)
+	opened := 0
+	for range 10 {
+		id, err := s.c.OpenSubflow(s.now, SubflowOptions{Path: 1})
+		if err != nil {
+			s.refuses(err, ErrLimit)
+			break
+		}
+		opened++
+		s.skip()
+		s.join(1)
+		s.refuses(s.c.CloseSubflow(s.now, id, ByFIN), nil)
+		s.skip()
+		s.recv("1 F. 1 ack 2 <dss ack8 1>")
+		s.skip()
+	}
+	if opened != 3 || s.b.Counters().LimitSubflows != 1 {
+		t.Errorf("%d were opened, the limit was counted %d times\n%s", opened, s.b.Counters().LimitSubflows, s.story())
+	}
+	s.advance(100 * second)
+	s.opens(SubflowOptions{Path: 1})
+}
+
+// A peer that never ends its side is not awaited for ever.
+func TestCloseWithoutAnAnswer(t *testing.T) {
+	s := joined(t, Config{}, 2)
+	s.refuses(s.c.CloseSubflow(s.now, 2, ByFIN), nil)
+	s.want("1 F. 1 ack 1 <dss ack4 1>")
+	s.recv("1 . 1 ack 2 <dss ack8 1>")
+	s.advance(70 * second)
+	s.living(1)
+}
+
+// Where the peer has closed its end of the only subflow, that one still carries what goes there, and another is opened.
+func TestPeerClosesTheLast(t *testing.T) {
+	s := agreed(t, Config{}, 1)
+	s.recv("0 F. 1 ack 1 <dss ack8 1>")
+	s.advance(second)
+	s.skip()
+	s.attach(1, true)
+	s.want("1 S 0 <join id 3 token token-B nonce nonce-A>")
+	s.refuses(s.c.CloseSubflow(s.now, 2, ByFIN), ErrLast)
+	s.write("hello")
+	s.want(`0 . 1 ack 2 "hello" <dss ack4 1 map4 1 ssn 1 len 5>`)
+	s.advance(100 * ms)
+	s.recv("0 . 2 ack 6 <dss ack8 6>", "1 S. 0 ack 1 <join id 0 mac mac-B nonce nonce-B>")
+	s.want("1 . 1 ack 1 <join mac mac-A>")
+	s.recv("1 . 1 ack 1 <dss ack8 6>")
+	s.want("0 F. 6 ack 2 <dss ack4 1>")
+}
+
+// What was closed here is opened again when the peer closes the rest.
+func TestPeerClosesTheRest(t *testing.T) {
+	s := joined(t, Config{}, 2)
+	s.refuses(s.c.CloseSubflow(s.now, 2, ByReset), nil)
+	s.want("1 R. 1 ack 1 <reset unspecified>")
+	s.recv("0 F. 1 ack 1 <dss ack8 1>")
+	if out := strings.Join(s.left(), "\n"); !strings.Contains(out, "1 S 0") {
+		t.Errorf("left: %q\n%s", out, s.story())
+	}
+}
+
+// A subflow that waits for another to take its place ends when one that was silent is heard again.
+func TestCloseWhenAnotherIsBack(t *testing.T) {
+	s := joined(t, Config{}, 2)
+	s.attach(2, true)
+	s.skip()
+	s.c.subflows[0].doubt(s.now)
+	s.refuses(s.c.CloseSubflow(s.now, 2, ByFIN), nil)
+	s.want()
+	s.c.subflows[0].back(s.now)
+	s.c.Poke(s.now)
+	s.want("1 F. 1 ack 1 <dss ack4 1>")
 }

@@ -261,8 +261,8 @@ func (f *subflow) hold(now clock.Time, off uint64, p []byte) {
 	f.c.boundHeld(now)
 }
 
-// boundHeld gives up the subflow that holds most when all together hold more than two windows: what they hold is
-// promised to nobody, and honest octets are in one window, or twice where they were sent again.
+// boundHeld gives up the subflow that holds most when all together hold more than two windows and what every connection
+// is promised: honest octets are in one window, or twice where they were sent again.
 func (c *Conn) boundHeld(now clock.Time) {
 	all := 0
 	var worst *subflow
@@ -274,7 +274,7 @@ func (c *Conn) boundHeld(now clock.Time) {
 			worst = f
 		}
 	}
-	if all > 2*c.rcv.size {
+	if all > 2*c.rcv.size+promiseLeast {
 		c.b.counters.LimitBuffer++
 		worst.reset(now, wire.LackOfResources, true)
 	}

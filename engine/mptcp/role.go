@@ -16,10 +16,10 @@ const (
 )
 
 // role is what both ends want the path used for.
-func (p *bondPath) role() Role { return max(p.cfg.Role, p.peerRole) }
+func (p *bondPath) role() Role { return max(p.wish(), p.peerRole) }
 
 // dead reports whether nothing that is sent over the path can be expected to arrive.
-func (p *bondPath) dead() bool { return p.silent || p.peerOff }
+func (p *bondPath) dead() bool { return p.silent || p.peerOff || p.stage == expired }
 
 // SetRole changes the role of a path. A peer that is Paired is told so once, another of a backup by MP_PRIO
 // on each of its subflows.
@@ -36,7 +36,7 @@ func (b *Bond) SetRole(now clock.Time, id PathID, role Role) {
 	b.eachConn(func(c *Conn) {
 		for _, f := range c.subflows {
 			if f.path == p {
-				f.setBackup(role == Backup)
+				f.setBackup(p.wish() == Backup)
 			}
 		}
 		b.touch(now, c)
@@ -48,6 +48,7 @@ func (b *Bond) SetRole(now clock.Time, id PathID, role Role) {
 func (b *Bond) learnPath(now clock.Time, p *bondPath, s datagram.PathState) {
 	was, role := p.peerOff, p.peerRole
 	p.peerRole, p.peerOff = s.Role, s.State != datagram.Up || s.Role == datagram.Never
+	p.peerPrice = priceOf(s)
 	if l := limitsOf(s); l != p.pathLimits {
 		p.pathLimits = l
 		b.limit(now, p)

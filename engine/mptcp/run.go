@@ -27,7 +27,9 @@ func (b *Bond) Receive(now clock.Time, id PathID, pkt []byte) {
 		}
 		return
 	}
-	p.heardAt = now
+	if b.cfg.Paired {
+		p.heardAt = now // among strangers a segment shows that only if a subflow accepts it
+	}
 	b.resumeShares(now, p)
 	if p.state != nil {
 		b.alive(now, p)
@@ -49,6 +51,7 @@ func (b *Bond) Receive(now clock.Time, id PathID, pkt []byte) {
 	case f != nil:
 		b.current = f.c
 		f.tcp.Receive(now, seg)
+		f.c.demand(now)
 		f.c.sweep(now)
 		b.touch(now, f.c)
 	case syn && seg.Options.Has&wire.HasJoin != 0 && seg.Options.Join.Length == 12:
@@ -131,7 +134,9 @@ func (b *Bond) Advance(now clock.Time) {
 	}
 	b.offers.expire(now)
 	b.advanceShares(now)
+	b.advanceHandovers(now)
 	if b.lane != nil {
+		b.advanceMeasuring(now)
 		b.lane.control.Advance(now)
 		b.probe(now)
 		b.hear(now)
@@ -140,9 +145,9 @@ func (b *Bond) Advance(now clock.Time) {
 
 // Deadline is for Machine.
 func (b *Bond) Deadline() clock.Time {
-	at := min(b.timers.deadline(), b.wakeAt, b.shareAt, b.lane.deadline())
+	at := min(b.timers.deadline(), b.wakeAt, b.shareAt, b.measuring.at, b.lane.deadline())
 	for _, p := range b.paths {
-		at = min(at, p.pingAt)
+		at = min(at, p.pingAt, p.handover.next())
 	}
 	return at
 }
@@ -252,6 +257,7 @@ func (b *Bond) rest(now clock.Time) {
 	if b.misses >= missesMax && b.blocked.size > missesMax {
 		b.wakeAt = min(b.wakeAt, now.Add(missPause))
 	}
+	b.measuring.arm(now, b.load.busy > 0)
 }
 
 // quantum is how many octets a connection sends before it is the next one's turn.

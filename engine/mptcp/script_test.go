@@ -72,10 +72,14 @@ type fixed struct {
 	epoch bool // the first key is the control lane's
 	key   uint64
 	nonce uint32
+	id    byte // that was drawn last for an address, less one
 }
 
 func (e *fixed) Read(p []byte) (int, error) {
 	switch {
+	case len(p) == 1:
+		e.id += 2
+		p[0] = e.id + 1
 	case len(p) == 4:
 		binary.BigEndian.PutUint32(p, e.nonce)
 	case e.epoch:
@@ -94,7 +98,7 @@ func newScript(t *testing.T, dials bool, cfg Config, paths int) *script {
 		t: t, now: clock.Time(second), ends: make(map[PathID]*tuple), buf: make([]byte, 1500),
 		own: idsnA, peer: idsnB, iss: nonceA,
 	}
-	e := &fixed{cfg.Paired, keyA, nonceA}
+	e := &fixed{epoch: cfg.Paired, key: keyA, nonce: nonceA}
 	if !dials {
 		s.own, s.peer, s.iss = idsnB, idsnA, nonceB
 		e.key, e.nonce = keyB, nonceB
@@ -122,7 +126,7 @@ func (s *script) attach(id PathID, dials bool) {
 	s.ends[id] = &tuple{netip.AddrPortFrom(local, 0), target}
 	if !dials {
 		local = netip.AddrFrom4([4]byte{10, 9, byte(id), 1})
-		s.ends[id] = &tuple{netip.AddrPortFrom(local, 80), netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(id + 1)}), 5000)}
+		s.ends[id] = &tuple{netip.AddrPortFrom(local, 80), netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 8, 0, byte(id + 1)}), 5000)}
 	}
 	s.b.Attach(s.now, id, PathConfig{Local4: local})
 }

@@ -87,6 +87,7 @@ func (c *Conn) waiting() bool {
 // learn when to go on, or that they could have carried more than there was.
 func (c *Conn) rest(now clock.Time) {
 	c.wakeAt = clock.Never
+	c.weigh(now)
 	if c.b.cfg.Paired {
 		return
 	}
@@ -105,8 +106,10 @@ func (c *Conn) rest(now clock.Time) {
 // push gives a subflow the next octets, as much as it can send at once. It reports whether it did.
 func (c *Conn) push(now clock.Time) bool {
 	switch {
-	case c.phase == opening && c.client && c.b.cfg.Paired:
+	case c.phase == opening && c.client:
 		return c.pushEarly()
+	case c.phase == opening:
+		return c.reply(now)
 	case c.phase != open:
 		return false
 	case c.pushLate(now):
@@ -122,6 +125,7 @@ func (c *Conn) push(now clock.Time) bool {
 	if schedule.Redundant(c.sched) && !c.plain() && c.pushRedundant(now) {
 		return true
 	}
+	c.weigh(now)
 	s := &c.snd
 	n := min(s.end, s.edge) - min(s.next, s.end, s.edge)
 	if n == 0 {
@@ -147,11 +151,13 @@ func (c *Conn) push(now clock.Time) bool {
 // pick asks the scheduler which subflow shall carry the next octets; not is one that must not.
 func (c *Conn) pick(now clock.Time, queued, window int, not *subflow) *subflow {
 	c.views = c.views[:0]
+	waiting := c.b.load.waiting()
 	for _, f := range c.subflows {
 		v := f.view(now)
 		if f == not {
-			v.Usable = false
+			v.Usable, v.Sent = false, true
 		}
+		v.Queued = waiting
 		c.views = append(c.views, v)
 	}
 	i := c.sched.Pick(c.views, queued, window)
@@ -161,16 +167,23 @@ func (c *Conn) pick(now clock.Time, queued, window int, not *subflow) *subflow {
 	return c.subflows[i]
 }
 
+// standing says what the subflow is for.
+func (f *subflow) standing() schedule.View {
+	return schedule.View{Usable: f.canCarry(), Backup: f.isBackup(), Secondary: f.path.role() == Secondary, Price: f.path.price()}
+}
+
 // view describes the subflow to the scheduler.
 func (f *subflow) view(now clock.Time) schedule.View {
-	v := schedule.View{Usable: f.canCarry(), Backup: f.isBackup(), Secondary: f.path.role() == Secondary}
+	v := f.standing()
 	if !v.Usable {
 		return v
 	}
 	p := f.state
 	v.RTT, v.RTTVar, v.RTTMin = p.RTT()
 	v.RTTMax = p.RTTMax()
+	v.OWL = p.Forward(now)
 	v.Room = f.tcp.Room(now)
+	v.Soon = v.Room <= 0 && resume(p, now) != clock.Never
 	v.Window = p.Window()
 	v.Threshold = p.Threshold()
 	v.Inflight = p.Inflight()
@@ -202,6 +215,7 @@ func (f *subflow) give(now clock.Time, at uint64, n int) int {
 	c.out.hold(at, n, 1)
 	f.tcp.Push(at, n)
 	f.sent += uint64(n)
+	c.b.load.debt.Sent(n)
 	c.late.sent(now, c)
 	return n
 }
@@ -237,12 +251,12 @@ func (f *subflow) opens() bool {
 func (c *Conn) pushEarly() bool {
 	pushed := false
 	for _, f := range c.subflows {
-		if f.syns > 0 || f.tcp.State() != tcp.SynSent || f.pushed() > 0 {
+		if f.syns > 0 || f.tcp.State() != tcp.SynSent || f.pushed() > 0 || !f.tcp.Config().Early {
 			continue
 		}
 		n := int(c.snd.next)
 		if n == 0 {
-			n = min(int(c.snd.end), f.tcp.Fits(c.synOptionsLen()))
+			n = min(int(c.snd.end), f.fitsSYN())
 		}
 		if n == 0 || f.path.early+n > f.state.Window() {
 			continue // a crowd of SYNs is no way around the window
@@ -362,7 +376,7 @@ func (c *Conn) allow() {
 			far = max(far, rtt)
 		}
 	}
-	ahead := sendStart + max(windows, int(int64(rate)*far.Microseconds()/1e6))
+	ahead := sendStart + max(windows, int(int64(rate)*far.Microseconds()/1e6)) + c.hoard()
 	n := min(int(c.snd.next-c.snd.una)+ahead, c.b.cfg.Limits.SendBuffer)
 	// What was allowed once stays allowed.
 	n = max(n, int(c.out.limit.Load()-c.snd.una))

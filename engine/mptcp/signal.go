@@ -95,6 +95,8 @@ func (f *subflow) composeSignal(now clock.Time, o *wire.Options, room int) bool 
 type signalState struct {
 	at       clock.Time
 	mine     []announced
+	names    []named
+	gone     wire.RemoveAddr // to be told
 	theirs   []peerAddress
 	attempts []attempt
 }
@@ -116,19 +118,6 @@ type peerAddress struct {
 
 func (s *signalState) init() { *s = signalState{at: clock.Never} }
 
-// addressID returns the number of a local address in this connection: 0 for the one that the first
-// subflow uses, else one for each path and family.
-func (c *Conn) addressID(p *bondPath, addr netip.Addr) uint8 {
-	if addr == c.home {
-		return 0
-	}
-	id := 1 + 2*(uint8(p.id)%127)
-	if addr.Is6() {
-		id++
-	}
-	return id
-}
-
 // announce tells the peer of the addresses of other paths.
 func (c *Conn) announce(now clock.Time) {
 	if !c.b.cfg.Announce || c.plain() {
@@ -139,8 +128,11 @@ func (c *Conn) announce(now clock.Time) {
 			continue
 		}
 		for _, addr := range []netip.Addr{p.cfg.Local4, p.cfg.Local6} {
+			if !addr.IsValid() || addr == c.home || !c.mayTell(addr) {
+				continue
+			}
 			id := c.addressID(p, addr)
-			if !addr.IsValid() || id == 0 || c.announcedID(id) != nil {
+			if c.announcedID(id) != nil {
 				continue
 			}
 			c.signal.mine = append(c.signal.mine, announced{id: id, addr: addr, at: now})
@@ -190,11 +182,22 @@ func (c *Conn) speaker() *subflow {
 		if !f.ready || !f.live() {
 			continue
 		}
-		if best == nil || best.suspect && !f.suspect {
+		if best == nil || f.unfit() < best.unfit() {
 			best = f
 		}
 	}
 	return best
+}
+
+// unfit grades how little a signal is helped by the subflow.
+func (f *subflow) unfit() int {
+	switch {
+	case f.leaving != 0:
+		return 2
+	case f.suspect:
+		return 1
+	}
+	return 0
 }
 
 // receiveSignals acts on the options about addresses and priority.
@@ -275,23 +278,4 @@ func (f *subflow) receiveRemove(now clock.Time, r *wire.RemoveAddr) {
 			}
 		}
 	}
-}
-
-// withdraw tells the peer that the address of a path that is gone must not be used any more.
-func (c *Conn) withdraw(p *bondPath) {
-	c.signal.mine = slices.DeleteFunc(c.signal.mine, func(a announced) bool {
-		return a.addr == p.cfg.Local4 || a.addr == p.cfg.Local6
-	})
-	f := c.speaker()
-	if f == nil || c.plain() {
-		return
-	}
-	var r wire.RemoveAddr
-	for _, addr := range []netip.Addr{p.cfg.Local4, p.cfg.Local6} {
-		if addr.IsValid() {
-			r.IDs[r.N] = c.addressID(p, addr)
-			r.N++
-		}
-	}
-	f.signal(signal{kind: signalRemove, remove: r})
 }

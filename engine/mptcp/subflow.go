@@ -34,12 +34,15 @@ type subflow struct {
 	told              bool   // SubflowRemoved was
 	withdraws         bool   // REMOVE_ADDR follows when it leaves
 	leaving           Ending // how it is to be closed; 0: it is not
+	departs           bool   // because its address ends
+	withdrew          bool   // REMOVE_ADDR was told
 	id                SubflowID
 	suspect           bool       // silent with octets outstanding: they were given to others
 	syns              int        // composed
 	opened            bool       // its last segment without data carried MP_CAPABLE
 	synAt             clock.Time // of the last of them
 	early             int        // octets in its SYN, while it is not answered
+	hasty             bool       // octets of a foreign peer's SYN were taken, and its third ACK has not come
 	localID, remoteID uint8
 	nonce, peerNonce  uint32
 	otherKey          uint64        // MP_JOIN_CAP: the peer's key in its SYN/ACK
@@ -73,18 +76,19 @@ type subflow struct {
 // newSubflow returns a subflow of c over p; the caller opens its TCP.
 func (c *Conn) newSubflow(p *bondPath, local, remote netip.AddrPort) *subflow {
 	f := &subflow{c: c, path: p, state: p.state, rate: free, retryAt: clock.Never, checkAt: clock.Never}
-	f.backup = p.cfg.Role == Backup
+	f.backup = p.wish() == Backup
 	f.key = keyOf(local, remote)
 	if f.state == nil {
 		f.cc = c.control(p.cfg.MTU)
 		f.state = path.New(f.cc, p.cfg.MTU)
+		include(c.latency, f.state)
 	}
 	return f
 }
 
 // control returns a controller for one subflow of a connection with a foreign peer (RFC 6356).
 func (c *Conn) control(mtu int) path.Control {
-	if c.group == nil {
+	if c.group == nil && !c.b.strict() {
 		c.group, _ = path.NewGroup(c.b.cfg.Control)
 	}
 	if c.group != nil {

@@ -57,6 +57,8 @@ const (
 	evRateLimit
 	evBackup
 	evLeave
+	evLeaving
+	evFastOpen
 	evNote
 )
 
@@ -91,6 +93,8 @@ var eventTexts = [...]string{
 	evRateLimit:  "path %d: the peer asks for at most %d kbit/s",
 	evBackup:     "path %d: MP_PRIO for subflow %d",
 	evLeave:      "path %d: subflow %d closed as asked",
+	evLeaving:    "path %d: to be left, its address ends in %d ms",
+	evFastOpen:   "path %d: %d octets rode in the SYN",
 	evNote:       "%.0d%.0d",
 }
 

@@ -72,8 +72,10 @@ type Attacker struct {
 	buf     []byte
 }
 
-// What an attacker remembers at most.
 const (
+	guessedWindow = 20_000 // octets
+
+	// What it remembers at most.
 	heardMax = 32
 	keptMax  = 32
 )
@@ -129,6 +131,10 @@ func (a *Attacker) See(s *Sight) error {
 		return nil
 	}
 	h := a.of(s.Host, seg)
+	if seg.Flags.Has(wire.RST) {
+		h.ended = h.ended || seg.Seq == h.next // else it answers something forged
+		return nil
+	}
 	n := seg.Seq.Add(seg.Len())
 	if seg.Flags.Has(wire.SYN) {
 		*h = heard{host: h.host, next: n, isThere: h.isThere, joined: seg.Options.Has&wire.HasJoin != 0}
@@ -142,7 +148,7 @@ func (a *Attacker) See(s *Sight) error {
 	if seg.Options.Has&wire.HasDSS != 0 {
 		h.data++
 	}
-	h.ended = h.ended || seg.Flags&(wire.FIN|wire.RST) != 0
+	h.ended = h.ended || seg.Flags.Has(wire.FIN)
 	h.last = *seg
 	h.last.Payload = nil
 	if h.isThere && seg.Flags&wire.SYN == 0 && len(a.kept) < keptMax {
@@ -158,7 +164,7 @@ func (a *Attacker) of(host *Host, seg *wire.Segment) *heard {
 			return h
 		}
 	}
-	h := &heard{host: host, next: seg.Seq, isThere: a.path.side(host) == 1}
+	h := &heard{host: host, next: seg.Seq, isThere: a.path.side(host) == 1, last: wire.Segment{Source: seg.Source, Target: seg.Target}}
 	if a.heard = append(a.heard, h); len(a.heard) > heardMax {
 		a.heard = a.heard[1:]
 	}
@@ -179,11 +185,11 @@ func (a *Attacker) forge() (side int, ok bool) {
 	switch attack {
 	case Resets:
 		s.Flags = []wire.Flags{wire.RST, wire.RST | wire.ACK}[a.Dice.IntN(2)]
-		if !hits {
-			s.Seq = s.Seq.Add(1 + a.Dice.IntN(20000))
+		if h.ended = h.ended || hits; !hits {
+			s.Seq = s.Seq.Add(1 + a.Dice.IntN(guessedWindow))
 		}
 	case Begins:
-		s.Flags, s.Seq, s.Ack = wire.SYN, wire.Seq(a.Dice.Uint32()), 0
+		s.Flags, s.Seq, s.Ack = wire.SYN, s.Seq.Add(a.Dice.IntN(2*guessedWindow)), 0
 		if h.ended || h.data == 0 {
 			return 0, false // would be an offer of its own
 		}

@@ -13,6 +13,7 @@ type Host struct {
 	Machine mptcp.Machine
 	Uses    []Application
 	World   *World
+	Hostile bool // makes no promises that a Judge could hold it to
 
 	paths []*Path
 	alarm *alarm

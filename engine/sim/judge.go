@@ -53,7 +53,7 @@ func NewJudge() *Judge { return &Judge{views: map[*Host]*view{}} }
 // See: see Tap.
 func (j *Judge) See(s *Sight) error {
 	seg := &j.segment
-	if s.Forged || seg.Parse(s.Packet) != nil {
+	if s.Forged || s.Host.Hostile || seg.Parse(s.Packet) != nil {
 		return nil
 	}
 	v := j.views[s.Host]

@@ -36,6 +36,7 @@ type Route struct {
 	Boxes    []Middlebox
 	NAT      bool
 	Toggles  clock.Time // when it becomes backup, or stops being it; 0: never
+	Price    int
 }
 
 // Draw returns the scenario of a seed: first what there is, then how much of it.
@@ -78,7 +79,23 @@ func Draw(seed uint64) *Scenario {
 	}
 	c.drawEstablish(dice)
 	c.drawAttackers(dice)
+	c.drawSchedulers(dice)
 	return c
+}
+
+// drawSchedulers draws, now and then, schedulers that look at directions and prices of paths.
+func (c *Scenario) drawSchedulers(dice *rand.Rand) {
+	if dice.IntN(3) > 0 {
+		return
+	}
+	for _, cfg := range []*mptcp.Config{&c.Client, &c.Server} {
+		cfg.Scheduler = []string{"owl", "cost"}[dice.IntN(2)]
+		cfg.CostV = dice.IntN(3) * dice.IntN(200)
+		cfg.CostRate = dice.IntN(2) * dice.IntN(1e6)
+	}
+	for i := range c.Routes {
+		c.Routes[i].Price = dice.IntN(3) * dice.IntN(10_000)
+	}
 }
 
 // drawAttackers draws who attacks. Inside a carrier there is nobody but the two ends.
@@ -86,16 +103,18 @@ func (c *Scenario) drawAttackers(dice *rand.Rand) {
 	if c.Paired || dice.IntN(3) > 0 {
 		return
 	}
+	peer := false
 	for range 1 + dice.IntN(2) {
 		a := &Attacker{
-			Knows: Knowledge(dice.IntN(2)), Attacks: Attack(1 + dice.IntN(int(attackEnd)-1)), Route: dice.IntN(len(c.Routes)),
+			Knows: Knowledge(dice.IntN(int(Peer) + 1)), Attacks: Attack(1 + dice.IntN(int(attackEnd)-1)), Route: dice.IntN(len(c.Routes)),
 			From: clock.Time(dice.Int64N(int64(c.Heals))), Every: time.Duration(1+dice.IntN(100)) * time.Millisecond,
 			Dice: rand.New(rand.NewPCG(dice.Uint64(), 0)),
 		}
 		a.Until = a.From.Add(time.Duration(1+dice.IntN(10)) * time.Second)
-		if len(c.Routes) < 2 {
+		if a.Knows == Observer && len(c.Routes) < 2 || a.Knows == Peer && peer {
 			a.Knows = Guesser
 		}
+		peer = peer || a.Knows == Peer
 		c.Attackers = append(c.Attackers, a)
 	}
 }
@@ -272,7 +291,7 @@ func (c *Scenario) String() string {
 	fmt.Fprintf(&b, "client %+v\nserver %+v\n", c.Client, c.Server)
 	for i := range c.Routes {
 		r := &c.Routes[i]
-		fmt.Fprintf(&b, "path%d v4 %v v6 %v backup %v toggles %v NAT %v: %v\n", i, r.V4, r.V6, r.Backup, time.Duration(r.Toggles), r.NAT, r.Forecast)
+		fmt.Fprintf(&b, "path%d v4 %v v6 %v backup %v toggles %v price %d NAT %v: %v\n", i, r.V4, r.V6, r.Backup, time.Duration(r.Toggles), r.Price, r.NAT, r.Forecast)
 		for _, box := range r.Boxes {
 			fmt.Fprintf(&b, "  %T %+v\n", box, box)
 		}

@@ -75,7 +75,11 @@ func NewStage(c *Scenario) *Stage {
 		swizzle(w, s.Paths, forecasts)
 	}
 	for _, a := range c.Attackers {
-		a.Begin(s.Paths[a.Route])
+		if a.Knows == Peer {
+			s.evilPeer(a)
+		} else {
+			a.Begin(s.Paths[a.Route])
+		}
 	}
 	for _, p := range c.Plans {
 		s.Client.Dial(p)
@@ -127,7 +131,7 @@ func (r *Route) role() mptcp.Role {
 // attachment is what the client's bond is told of a path after it moved so often.
 func (s *Stage) attachment(i, moves int) mptcp.PathConfig {
 	c, r, p := s.Scenario, &s.Scenario.Routes[i], s.Paths[i]
-	cfg := mptcp.PathConfig{Role: r.role()}
+	cfg := mptcp.PathConfig{Role: r.role(), Price: r.Price}
 	if c.Paired {
 		cfg.Peer4, cfg.Peer6 = serverAddr(i, false), serverAddr(i, true)
 	}

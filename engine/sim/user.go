@@ -12,13 +12,15 @@ import (
 type User struct {
 	Streams []*Stream // in the order in which they began
 	Strict  bool      // one plan may be offered only once
+	Hostile uint16    // port of offers that are accepted, and left alone; 0: none
 
 	host    *Host
 	bond    *mptcp.Bond
 	dials   []*Plan          // still to dial
 	answers map[uint16]*Plan // by port of the target
 	offered map[uint16]int
-	held    []*Stream // offers not answered yet
+	held    []*Stream     // offers not answered yet
+	leeches []*mptcp.Conn // that came to Hostile
 	buf     []byte
 }
 
@@ -86,6 +88,11 @@ func (u *User) dial(now clock.Time) (changed bool) {
 // offer takes note of an offer, which must be one of a plan's.
 func (u *User) offer(now clock.Time, conn *mptcp.Conn) {
 	port := conn.Target().Port()
+	if u.Hostile != 0 && port == u.Hostile {
+		u.leeches = append(u.leeches, conn)
+		conn.Accept(now)
+		return
+	}
 	plan := u.answers[port]
 	if plan == nil {
 		u.host.World.Fail("%s: offer for %v, which nobody dialled", u.host.Name, conn.Target())

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"slices"
+
 	"tandem/engine/clock"
 	"tandem/engine/mptcp"
 )
@@ -24,20 +26,23 @@ func (g *Warden) Turn(now clock.Time) bool {
 	g.last = now
 	w, name := g.User.host.World, g.User.host.Name
 	out, in, least := 0, 0, 0
+	conns := slices.Clone(g.User.leeches)
 	for _, s := range g.User.Streams {
-		if s.Conn == nil || s.Over {
-			continue
+		if s.Conn != nil && !s.Over {
+			conns = append(conns, s.Conn)
 		}
-		info := s.Conn.Info(now)
+	}
+	for _, c := range conns {
+		info := c.Info(now)
 		out, in, least = out+info.SendQueue, in+info.RecvQueue, least+16<<10
 		if info.SendQueue > g.Limits.SendBuffer {
-			w.Fail("%s: %v keeps %d octets to send, %d are allowed", name, s, info.SendQueue, g.Limits.SendBuffer)
+			w.Fail("%s: %v keeps %d octets to send, %d are allowed\n%s", name, c.Target(), info.SendQueue, g.Limits.SendBuffer, c.Trace())
 		}
 		if info.RecvQueue > g.Limits.RecvBuffer {
-			w.Fail("%s: %v keeps %d octets received, %d are allowed", name, s, info.RecvQueue, g.Limits.RecvBuffer)
+			w.Fail("%s: %v keeps %d octets received, %d are allowed\n%s", name, c.Target(), info.RecvQueue, g.Limits.RecvBuffer, c.Trace())
 		}
 		if n := len(info.Subflows); n > g.Limits.Subflows {
-			w.Fail("%s: %v has %d subflows, %d are allowed", name, s, n, g.Limits.Subflows)
+			w.Fail("%s: %v has %d subflows, %d are allowed\n%s", name, c.Target(), n, g.Limits.Subflows, c.Trace())
 		}
 	}
 	if most := g.Limits.Buffered + least; out > most || in > most {

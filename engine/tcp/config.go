@@ -20,9 +20,12 @@ type Config struct {
 	NoDelayAck  bool  // acknowledge every segment
 	WindowScale uint8 // shift to offer; 0 means 8, at most 14
 	TOS         uint8 // DSCP; the ECN bits are the subflow's own
-	Early       bool  // data pushed before the SYN leaves may ride in it (RFC 7413); Cookie may be empty between own ends
-	Cookie      wire.FastOpen
-	AskCookie   bool
+	Early       bool  // data may ride in the SYN (RFC 7413): what is pushed before it leaves, or what comes with the peer's
+
+	// Cookie is what the peer gave before: without one or AskCookie, Early is for own ends. At the end that answers it
+	// is what the peer is given.
+	Cookie    wire.FastOpen
+	AskCookie bool
 
 	SynRetries int           // 0 means 6
 	Retries    int           // of a data segment; 0 means 15

@@ -193,8 +193,8 @@ func (s *Subflow) establish(now clock.Time, seg *wire.Segment, acked uint64) {
 	h.due = false
 	s.timer.retransmit = clock.Never
 	s.loss.backoff, s.loss.fired = 0, 0
-	// Between own ends the peer answers when somebody else has answered it: that is no round trip.
-	if foreign := !s.cfg.Early || s.cfg.AskCookie || s.cfg.Cookie.Len > 0; h.tries == 1 && (foreign || !h.active) {
+	// What an own end takes to answer is no round trip.
+	if h.tries == 1 && (s.foreign() || !h.active) {
 		s.path.RTTSample(now, now.Sub(h.sentAt))
 	}
 	if h.active {
@@ -220,6 +220,9 @@ func (s *Subflow) establish(now clock.Time, seg *wire.Segment, acked uint64) {
 		s.loss.allow = 1
 	}
 	s.armRetransmit(now)
+	if !h.active && h.early > 0 && s.rcv.left() == 0 {
+		s.WindowGrew() // the SYN's octets filled it, and may have been read since
+	}
 }
 
 // synTimeout is how long to wait for the answer to a SYN. The first wait knows the path;

@@ -62,6 +62,7 @@ func (s *Subflow) Receive(now clock.Time, seg *wire.Segment) {
 		return
 	}
 	s.heardFrom(now)
+	s.hearClock(now, seg)
 	if s.ts.note(now, seg, left, s); s.state == SynReceived {
 		s.receiveThird(now, seg, left)
 		return

@@ -58,14 +58,30 @@ func (s *Subflow) synOptions(seg *wire.Segment) {
 		o.Has |= wire.HasTimestamps
 		o.TSVal, o.TSEcr = s.handshake.tsVal, s.ts.recent
 	}
-	if s.handshake.active && s.state == SynSent && (s.cfg.AskCookie || s.cfg.Cookie.Len > 0) {
+	if s.fastOpens() {
 		o.Has |= wire.HasFastOpen
 		o.Cookie = s.cfg.Cookie
 	}
 }
 
-// synFullTries is how many SYNs carry data: a path or a peer that drops them may pass one without (RFC 7413
-// 4.2.2). The octets then go when the handshake is over.
+// fastOpens reports whether the SYN or SYN/ACK has the option of RFC 7413: a cookie goes with data only, and only
+// the first SYN has any, for something on the way may drop what it does not know.
+func (s *Subflow) fastOpens() bool {
+	switch h := &s.handshake; {
+	case !h.active:
+		return s.cfg.Cookie.Len > 0
+	case s.state != SynSent || h.tries > 1:
+		return false
+	}
+	return s.cfg.AskCookie || s.cfg.Cookie.Len > 0 && s.snd.queue.end > 0
+}
+
+// foreign reports whether the other end may be a stranger: one's own answers when somebody else has answered it, and
+// knows every SYN of an offer.
+func (s *Subflow) foreign() bool { return !s.cfg.Early || s.cfg.AskCookie || s.cfg.Cookie.Len > 0 }
+
+// synFullTries is how many SYNs carry data, of those to strangers one: a path or a peer that drops them may pass one
+// without (RFC 7413 4.2.2). The octets then go when the handshake is over.
 const synFullTries = 3
 
 // synPart returns the octets that may ride in the SYN: those that did, else the first chunk's.
@@ -74,7 +90,7 @@ func (s *Subflow) synPart(seg *wire.Segment) Part {
 	switch {
 	case s.state != SynSent || !s.cfg.Early:
 		return Part{Off: s.snd.nxt}
-	case s.handshake.tries > synFullTries:
+	case s.handshake.tries > synFullTries, s.handshake.tries > 1 && s.foreign():
 		return Part{}
 	case f.len() > 0:
 		p := f.get(f.head).part()

@@ -42,6 +42,14 @@ func (t *timestamps) note(now clock.Time, seg *wire.Segment, left int64, s *Subf
 	}
 }
 
+// hearClock tells the path what the peer's clock said when seg left. SYNs do not come here: they repeat their
+// timestamp.
+func (s *Subflow) hearClock(now clock.Time, seg *wire.Segment) {
+	if s.cfg.Timestamps && seg.Options.Has&wire.HasTimestamps != 0 {
+		s.path.Stamped(now, seg.Options.TSVal)
+	}
+}
+
 // stamp puts the option into a segment.
 func (s *Subflow) stamp(now clock.Time, o *wire.Options) {
 	if s.cfg.Timestamps {

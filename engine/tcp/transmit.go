@@ -197,11 +197,21 @@ func (s *Subflow) depart(now clock.Time, id uint32, size int) {
 	}
 }
 
+// left is SND.NXT, but that octets of the SYN which were not taken have not left.
+func (s *Subflow) left() uint64 {
+	if f := &s.snd.flight; f.len() > 0 {
+		if r := f.get(f.head); r.fate == lost && r.sent == 0 {
+			return r.off
+		}
+	}
+	return s.snd.nxt
+}
+
 // transmitAck writes a segment that carries nothing.
 func (s *Subflow) transmitAck(now clock.Time, buf []byte) []byte {
-	p := Part{Off: s.snd.nxt}
+	p := Part{Off: s.left()}
 	seg := s.begin(now, wire.ACK)
-	seg.Seq = s.snd.seq(s.snd.nxt)
+	seg.Seq = s.snd.seq(p.Off)
 	s.stamp(now, &seg.Options)
 	room := s.roomFor(seg)
 	if s.rcv.hasNews() && !s.cfg.NoSACK {

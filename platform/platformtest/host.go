@@ -212,7 +212,7 @@ func (h *Host) Pinned() []string {
 func clone(links []platform.Link) []platform.Link {
 	links = slices.Clone(links)
 	for i := range links {
-		links[i].Addrs = slices.Clone(links[i].Addrs)
+		links[i].Addrs, links[i].Leases = slices.Clone(links[i].Addrs), slices.Clone(links[i].Leases)
 	}
 	return links
 }

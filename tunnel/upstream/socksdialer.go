@@ -118,13 +118,12 @@ func (s *SOCKS) opening(k knowledge, request []byte) []byte {
 func (s *SOCKS) converse(stream relay.Stream, k knowledge, request []byte) error {
 	said := k.chosen && k.pipelines
 	method, err := readMethod(stream)
+	if err == nil {
+		err = s.chose(k, method)
+	}
 	if err != nil {
 		return err
 	}
-	if !bytes.Contains(s.methods(k), []byte{method}) {
-		return ErrNotSOCKS
-	}
-	s.learn(func(k *knowledge) { k.method, k.chosen = method, true })
 	if method == methodPassword {
 		if !said {
 			if _, err := stream.Write(appendPassword(nil, s.cfg.User, s.cfg.Password)); err != nil {
@@ -151,10 +150,12 @@ const learnTime = 3 * time.Second
 func (s *SOCKS) Learn(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, learnTime)
 	defer cancel()
-	k := s.known()
-	if !k.chosen {
-		return errors.New("which method the proxy chooses is not known yet")
+	if !s.known().chosen {
+		if err := s.learnMethod(ctx); err != nil {
+			return err
+		}
 	}
+	k := s.known()
 	request := appendRequest(nil, commandNone, Target{Addr: netip.IPv4Unspecified()})
 	k.pipelines = true
 	stream, err := s.cfg.Open(ctx, s.cfg.Proxy(), s.opening(k, request))
@@ -179,6 +180,32 @@ func (s *SOCKS) Learn(ctx context.Context) error {
 	// Who hears the request answers it, or closes the connection because of it.
 	heard := !errors.Is(err, context.DeadlineExceeded)
 	s.learn(func(k *knowledge) { k.pipelines = heard })
+	return nil
+}
+
+// learnMethod asks for nothing but which method the proxy chooses.
+func (s *SOCKS) learnMethod(ctx context.Context) error {
+	stream, err := s.cfg.Open(ctx, s.cfg.Proxy(), s.opening(knowledge{}, nil))
+	if err != nil {
+		return err
+	}
+	err = talk(ctx, stream, func() error {
+		method, err := readMethod(stream)
+		if err == nil {
+			err = s.chose(knowledge{}, method)
+		}
+		return err
+	})
+	leave(stream, err)
+	return err
+}
+
+// chose notes which of the methods that were offered the proxy chooses.
+func (s *SOCKS) chose(offered knowledge, method byte) error {
+	if !bytes.Contains(s.methods(offered), []byte{method}) {
+		return ErrNotSOCKS
+	}
+	s.learn(func(k *knowledge) { k.method, k.chosen = method, true })
 	return nil
 }
 

@@ -1,0 +1,132 @@
+package client
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"tandem/app/config"
+	"tandem/app/control"
+	"tandem/engine"
+)
+
+// A conduct is how connections are begun and kept, and what chooses links for their packets.
+type conduct struct {
+	scheduler  config.Scheduler
+	establish  config.Establish
+	inactivity config.Inactivity
+}
+
+// conduct is what the daemon was told, else what is set. It is the loop's.
+func (c *Client) conduct() conduct {
+	is := conduct{c.settings.Scheduler, c.settings.Establish, c.settings.Inactivity}
+	if c.cfg.Scheduler != "" {
+		is.scheduler = c.cfg.Scheduler
+	}
+	if c.cfg.Establish != "" {
+		is.establish = c.cfg.Establish
+	}
+	if c.cfg.Inactivity != nil {
+		is.inactivity = *c.cfg.Inactivity
+	}
+	return is
+}
+
+// defaultScheduler is the name of the one that "" means.
+const defaultScheduler = "earliest"
+
+// shown is what people see, with the names of defaults.
+func (c conduct) shown() (config.Scheduler, config.Establish, config.Inactivity) {
+	if c.scheduler == "" {
+		c.scheduler = defaultScheduler
+	}
+	return c.scheduler, config.Establish(c.establish.Mode().String()), c.inactivity
+}
+
+// Set changes how connections are carried, now and after a restart. What the daemon was told when it was started does
+// not count any more.
+func (c *Client) Set(ctx context.Context, change control.Change) error {
+	return c.change(ctx, func() error {
+		if err := change.Validate(); err != nil {
+			return err
+		}
+		if err := c.decide(func(s *config.Settings) { *s = change.Apply(*s) }); err != nil {
+			return err
+		}
+		if change.Scheduler != nil {
+			c.cfg.Scheduler = ""
+		}
+		if change.Establish != nil {
+			c.cfg.Establish = ""
+		}
+		if change.Inactivity != nil {
+			c.cfg.Inactivity = nil
+		}
+		if c.live != nil {
+			c.live.manner.set(c.conduct(), c.live.dialer.book)
+		}
+		return nil
+	})
+}
+
+// A manner is the conduct of connections while it may change. Bonds keep the scheduler and the inactivity time that
+// they were made with.
+type manner struct {
+	made conduct
+	is   atomic.Pointer[conduct]
+}
+
+func newManner(made conduct) *manner {
+	m := &manner{made: made}
+	m.is.Store(&made)
+	return m
+}
+
+// mode is how a connection begins now.
+func (m *manner) mode() engine.Establish { return m.is.Load().establish.Mode() }
+
+// inactivity is what the bond is made with.
+func (m *manner) inactivity() engine.Inactivity {
+	return engine.Inactivity{Time: m.made.inactivity.Time, Request: m.made.inactivity.Request}
+}
+
+// set changes it, also of the connections in the book.
+func (m *manner) set(is conduct, b *book) {
+	was := m.is.Swap(&is)
+	if was.inactivity == is.inactivity {
+		return
+	}
+	for _, s := range b.streams() {
+		s.SetInactivity(is.inactivity.Time, is.inactivity.Request)
+	}
+}
+
+// teach tells a connection that has entered the book what was changed since its bond was made: set, which looks into
+// the book after the change, may have missed it.
+func (m *manner) teach(c *engine.Conn) {
+	if is := m.is.Load().inactivity; is != m.made.inactivity {
+		c.SetInactivity(is.Time, is.Request)
+	}
+}
+
+// limits are those of a link, in octets a second.
+func limits(set config.Link) (down, up int) { return set.LimitDown.Octets(), set.LimitUp.Octets() }
+
+// price is what the engine is told that a link costs, and tells the hub, which looks at it. Only the scheduler "cost"
+// wants to know: with another one both ends spare no link for its price.
+func (m *manner) price(set config.Link) int {
+	if m.made.scheduler != config.SchedulerCost {
+		return 0
+	}
+	return set.Thousandths()
+}
+
+// pictureInactivity describes how long a connection may be idle.
+func pictureInactivity(i engine.InactivityInfo) control.Inactivity {
+	return control.Inactivity{
+		Own: seconds(i.Own), Peer: seconds(i.Peer), Request: i.Request, PeerRequests: i.PeerRequests,
+		Used: seconds(i.Used), Left: seconds(i.Left),
+	}
+}
+
+func seconds(d time.Duration) float64 { return float64(d.Milliseconds()) / 1000 }

@@ -1,0 +1,18 @@
+package server
+
+import (
+	"strings"
+	"testing"
+)
+
+// A scheduler that is none is found out at the start.
+func TestScheduler(t *testing.T) {
+	if _, err := New(Config{State: t.TempDir(), Scheduler: "best"}); err == nil || !strings.Contains(err.Error(), `"best" is not a scheduler`) {
+		t.Errorf("%v", err)
+	}
+	for _, c := range []struct{ is, want string }{{"", DefaultScheduler}, {"owl", "owl"}} {
+		if got := (&Config{Scheduler: c.is}).scheduler(); got != c.want {
+			t.Errorf("%q: %q, want %q", c.is, got, c.want)
+		}
+	}
+}

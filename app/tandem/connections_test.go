@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tandem/app/control"
+)
+
+// A pretender answers for a daemon with one connection, and notes what it is told to do with it.
+type pretender struct {
+	control.Backend
+	mu    sync.Mutex
+	calls []string
+}
+
+func (p *pretender) note(n int, format string, args ...any) error {
+	if n != 7 {
+		return fmt.Errorf("connection %d: %w", n, control.ErrUnknown)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.calls = append(p.calls, fmt.Sprintf(format, args...))
+	return nil
+}
+
+func (p *pretender) Connections(ctx context.Context) ([]control.Connection, error) {
+	one, err := p.Connection(ctx, 7)
+	one.Trace = ""
+	return []control.Connection{one}, err
+}
+
+func (p *pretender) Connection(_ context.Context, n int) (control.Connection, error) {
+	return control.Connection{
+		Number: 7, Target: netip.MustParseAddrPort("192.0.2.1:443"), State: "open", Opened: time.Now(), Multipath: true, Token: 0xabc, Trace: "1s open\n",
+		Subflows: []control.Subflow{
+			{ID: 1, Link: "wlan0", State: "ESTABLISHED", Established: true, RTT: 21.5, Window: 14000},
+			{ID: 2, Link: "wwan0", State: "ESTABLISHED", Established: true, Backup: true},
+			{ID: 3, Link: "eth0", State: "SYN-SENT"},
+		},
+	}, p.note(n, "show")
+}
+func (p *pretender) CloseConnection(_ context.Context, n int) error { return p.note(n, "close") }
+func (p *pretender) OpenSubflow(_ context.Context, n int, o control.SubflowOpen) (int, error) {
+	return 4, p.note(n, "open %s %v", o.Link, o.Backup)
+}
+func (p *pretender) ChangeSubflow(_ context.Context, n, id int, change control.SubflowChange) error {
+	text, _ := json.Marshal(change)
+	return p.note(n, "subflow %d %s", id, text)
+}
+
+// pretend runs a pretender where the terminal's commands find it.
+func pretend(t *testing.T, m *terminal) *pretender {
+	l, err := control.Listen(control.Socket(optionsOf(m).folder()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := new(pretender)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := control.Serve(ctx, l, p); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(running.Wait)
+	t.Cleanup(cancel)
+	return p
+}
+
+func optionsOf(m *terminal) *options { return &options{state: m.state} }
+
+func TestVerbsOfConnections(t *testing.T) {
+	m := newTerminal(t)
+	p := pretend(t, m)
+	for _, c := range []struct{ line, said, asked string }{
+		{"connections", "wlan0, wwan0, eth0", "show"},
+		{"connections 7", "ESTABLISHED  backup here", "show"},
+		{"connections 7 --trace", "1s open", "show"},
+		{"connections 7 close", "Connection 7 is closed.\n", "close"},
+		{"connections 7 subflow open eth1", "Connection 7 opens subflow 4 over eth1", "open eth1 false"},
+		{"connections 7 subflow open eth1 --backup", "subflow 4 over eth1", "open eth1 true"},
+		{"connections 7 subflow 2 close", "Subflow 2 of connection 7 ends as soon as", `subflow 2 {"close":"fin"}`},
+		{"connections 7 subflow 2 close --reset", "Subflow 2 of connection 7 ends", `subflow 2 {"close":"reset"}`},
+		{"connections 7 subflow 2 backup", "only when no other works", `subflow 2 {"backup":true}`},
+		{"connections 7 subflow 2 primary", "what the others do", `subflow 2 {"backup":false}`},
+	} {
+		p.calls = nil
+		m.types(0, c.said, strings.Fields(c.line)...)
+		if want := []string{c.asked}; !reflect.DeepEqual(p.calls, want) {
+			t.Errorf("%s: asked %q, want %q", c.line, p.calls, want)
+		}
+	}
+	for _, line := range []string{"8", "8 close", "8 subflow open eth1", "8 subflow 2 close"} {
+		m.types(1, "connection 8: not found", append([]string{"connections"}, strings.Fields(line)...)...)
+	}
+}
+
+// The trace is shown to those who ask for it; JSON is what the API says.
+func TestShowConnection(t *testing.T) {
+	m := newTerminal(t)
+	pretend(t, m)
+	if said := m.types(0, "token 00000abc", "connections", "7"); strings.Contains(said, "1s open") {
+		t.Errorf("a trace that nobody asked for: %s", said)
+	}
+	for _, trace := range []bool{false, true} {
+		args := []string{"connections", "7", "--json"}
+		if trace {
+			args = append(args, "--trace")
+		}
+		var one control.Connection
+		if err := json.Unmarshal([]byte(m.types(0, "", args...)), &one); err != nil || one.Token != 0xabc || len(one.Subflows) != 3 || (one.Trace != "") != trace {
+			t.Errorf("%+v, %v", one, err)
+		}
+	}
+	var all []control.Connection
+	if err := json.Unmarshal([]byte(m.types(0, "", "connections", "--json")), &all); err != nil || len(all) != 1 {
+		t.Errorf("%+v, %v", all, err)
+	}
+	m.types(0, "subflow ID backup", "connections", "--help")
+}
+
+func TestMisuseOfConnections(t *testing.T) {
+	m := newTerminal(t)
+	for line, want := range map[string]string{
+		"0":                          `"0" is not the number of a connection`,
+		"7 open":                     `"open" is none of close and subflow ...`,
+		"7 close now":                `"close now" is none of`,
+		"7 subflow":                  "subflow wants two words",
+		"7 subflow 2":                "subflow wants two words",
+		"7 subflow two close":        `"two" is neither open nor the number of a subflow: tandem connections 7 lists them`,
+		"7 subflow 2 first":          `"first" is none of close, backup and primary`,
+		"7 subflow open a b":         "that is too much",
+		"7 close --json":             "--json means nothing here",
+		"--trace":                    "--trace means nothing here",
+		"7 --reset":                  "--reset means nothing here",
+		"7 subflow 2 close --backup": "--backup means nothing here",
+		"7 subflow open a --reset":   "--reset means nothing here",
+	} {
+		m.types(2, want, append([]string{"connections"}, strings.Fields(line)...)...)
+	}
+}
+
+// What a subflow is used for is said in a word.
+func TestUseOfSubflows(t *testing.T) {
+	for _, c := range []struct {
+		f    control.Subflow
+		want string
+	}{
+		{control.Subflow{}, "-"},
+		{control.Subflow{Established: true}, "primary"},
+		{control.Subflow{Established: true, Backup: true}, "backup here"},
+		{control.Subflow{Established: true, PeerBackup: true}, "backup there"},
+		{control.Subflow{Established: true, Backup: true, PeerBackup: true}, "backup"},
+		{control.Subflow{Established: true, Backup: true, Silent: true}, "silent"},
+		{control.Subflow{Established: true, Leaving: true, Silent: true}, "leaving"},
+	} {
+		if got := useOf(c.f); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.f, got, c.want)
+		}
+	}
+	if got := stateOf(control.Connection{State: "open"}); got != "open, TCP only" {
+		t.Errorf("after a fallback: %q", got)
+	}
+}
