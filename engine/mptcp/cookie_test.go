@@ -74,7 +74,7 @@ func TestFastOpenTakes(t *testing.T) {
 	s.want("0 . 101 ack 41 <dss ack8 21>")
 	s.read(string(octets(21, 41)))
 	i := s.c.Info(s.now)
-	if i.Fallback || i.Sent != 100 || i.Received != 40 || s.b.fast.pending != 0 || s.b.Counters().FastOpens != 1 {
+	if i.Fallback || i.Sent != 100 || i.Received != 40 || i.FastOpen != 20 || s.b.fast.pending != 0 || s.b.Counters().FastOpens != 1 {
 		t.Fatalf("%+v, %d pending\n%s", i, s.b.fast.pending, s.story())
 	}
 }
@@ -364,4 +364,54 @@ func TestNoCookies(t *testing.T) {
 			t.Errorf("%+v: asks", cfg)
 		}
 	}
+}
+
+// Whatever SYNs with cookies and octets, third ACKs and resets come, no more are pending than may be, and each is
+// counted.
+func FuzzFastOpen(f *testing.F) {
+	f.Add([]byte{0x0d, 1, 0x0d, 2, 0x2d, 1, 0x40, 2, 0x80, 200})
+	f.Add([]byte{0x0d, 1, 0x1d, 2, 0x05, 3, 0x0d, 4, 0xc0, 1, 0x80, 255, 0x0d, 5})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		cfg := fast
+		cfg.Limits.FastOpens, cfg.Timestamps = 3, len(data)%2 == 0
+		s, cookie := serving(t, cfg, 1)
+		for ; len(data) > 1; data = data[2:] {
+			what, n := data[0], int(data[1])
+			s.ends[0].remote = netip.AddrPortFrom(s.ends[0].remote.Addr(), 5000+uint16(n%8))
+			switch what >> 6 {
+			case 0:
+				option := []string{"<tfo " + cookie, "<tfo ", "<tfo " + cookieA, "<mss 1460"}[what&3]
+				if what&4 != 0 {
+					option += ", capable v1 flags 01"
+				}
+				if what&8 != 0 {
+					option += ", timestamps, wscale 7"
+				}
+				s.recv(fmt.Sprintf("0 S 0:%d %s>", n, option))
+			case 1:
+				s.recv(fmt.Sprintf("0 . %d ack 1 ", 1+n/8) + thirdA)
+			case 2:
+				s.advance(time.Duration(n) * time.Second)
+			case 3:
+				s.recv(fmt.Sprintf("0 R %d", 1+n/8))
+			}
+			for c, change, ok := s.b.Next(); ok; c, change, ok = s.b.Next() {
+				if change&Offered != 0 && what&16 == 0 {
+					c.Accept(s.now)
+				} else if change&Offered != 0 {
+					c.Refuse(s.now, wire.Prohibited)
+				}
+			}
+			s.skip()
+			pending := 0
+			for _, f := range s.b.flows {
+				if f.hasty {
+					pending++
+				}
+			}
+			if o := &s.b.fast; pending != o.pending || pending > 3 || len(o.cooling) > 3 {
+				t.Fatalf("%d pending, %d counted, %d cool", pending, o.pending, len(o.cooling))
+			}
+		}
+	})
 }

@@ -75,7 +75,7 @@ func TestFastOpenTaken(t *testing.T) {
 	s.recv("0 . 101 ack 41 <dss ack8 21>")
 	s.read(string(octets(1, 101)))
 	i := s.c.Info(s.now)
-	if i.Sent != 40 || i.Fallback || s.b.Counters().FastOpens != 1 || !strings.Contains(s.c.Trace(), "20 octets rode in the SYN") {
+	if i.Sent != 40 || i.FastOpen != 20 || i.Fallback || s.b.Counters().FastOpens != 1 || !strings.Contains(s.c.Trace(), "20 octets rode in the SYN") {
 		t.Fatalf("%+v\n%s", i, s.story())
 	}
 }
@@ -228,6 +228,13 @@ func TestFastOpenIsShunnedAfterLoss(t *testing.T) {
 	}
 	if n := s.b.Counters(); n.FastOpensRefused != 2 || n.FastOpens != 0 {
 		t.Fatalf("%+v", n)
+	}
+	s.again(20)
+	s.skip()
+	s.recv("0 S. 0 ack 21 <capable v1 flags 01 key-B>")
+	s.quit()
+	if x := s.b.fast.services[service{s.ends[0].local.Addr(), target}]; x == nil || x.wait != 0 {
+		t.Fatalf("after success: %+v", x)
 	}
 }
 

@@ -281,3 +281,40 @@ func TestMakeBeforeBreakPaired(t *testing.T) {
 		t.Fatalf("%+v", e)
 	}
 }
+
+// An address that was announced and never used is withdrawn when it goes.
+func TestAnnouncedAddressLost(t *testing.T) {
+	s := answering(t, Config{Announce: true}, 2)
+	s.recv("0 . 1 ack 1 <capable v1 flags 01 key-A key-B>")
+	s.skip()
+	s.b.Detach(s.now, 1)
+	s.want("0 . 1 ack 1 <remove_addr [3]>")
+	s.b.Detach(s.now, 1)
+	s.want()
+}
+
+// When the FIN is not answered before the address is gone, nothing more is said of it; nothing begins there either.
+func TestExpiredPath(t *testing.T) {
+	s := joined(t, Config{}, 2)
+	s.b.SetLifetime(s.now, 0, Lifetime{Valid: second})
+	s.skip()
+	s.advance(600 * ms)
+	removed := 0
+	count := func() {
+		for _, line := range s.left() {
+			if strings.Contains(line, "remove_addr") {
+				removed++
+			}
+		}
+	}
+	count()
+	s.advance(time.Minute)
+	count()
+	if removed != 1 {
+		t.Errorf("REMOVE_ADDR left %d times", removed)
+	}
+	s.living(1)
+	if _, err := s.b.Dial(s.now, target, DialOptions{Only: []PathID{0}}); err != ErrNoPath {
+		t.Error(err)
+	}
+}

@@ -200,7 +200,7 @@ func (f *subflow) receiveThird(now clock.Time, seg *wire.Segment) bool {
 	c.dropOthers(now, f)
 	if c.id.mptcp {
 		c.meetPeer(m.Sender)
-		c.snd.edge = max(c.snd.edge, uint64(f.tcp.PeerWindow(seg)))
+		c.snd.edge = uint64(f.tcp.PeerWindow(seg))
 	} else {
 		c.fallBack(now, f)
 	}

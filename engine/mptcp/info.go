@@ -19,6 +19,7 @@ type Info struct {
 	Token                      uint32    // of this end
 	Sent, Received, Reinjected uint64    // octets of the stream
 	SendQueue, RecvQueue       int       // octets kept
+	FastOpen                   int       // octets that rode in the SYN and were taken
 	Inactivity                 InactivityInfo
 	Subflows                   []SubflowInfo
 }
@@ -130,6 +131,7 @@ func (c *Conn) Info(now clock.Time) Info {
 		Reinjected: c.snd.reinjected,
 		SendQueue:  int(c.out.written.Load() - c.snd.una),
 		RecvQueue:  c.in.queued(),
+		FastOpen:   int(c.id.earlyOut + c.id.earlyIn),
 		Inactivity: c.idle.info(now, c),
 	}
 	for _, f := range c.subflows {

@@ -57,10 +57,10 @@ func (c *Conn) lose(now clock.Time, p *bondPath) {
 		}
 	}
 	c.forgetAttempts(p)
+	if c.phase == open && !told && (gone || c.named(p)) {
+		c.withdraw(p)
+	}
 	if gone {
-		if c.phase == open && !told {
-			c.withdraw(p)
-		}
 		c.askOn(now)
 		c.sweep(now)
 	}
@@ -158,7 +158,7 @@ func (c *Conn) localPort() uint16 {
 // not know yet that it was given up.
 func (c *Conn) joinPort(p *bondPath) uint16 {
 	if c.b.strict() || c.client && !c.b.cfg.Paired && slices.Contains(c.est.spent, p.id) {
-		return c.b.freePort(c.target)
+		return c.b.freePort(c.peerAt())
 	}
 	return c.localPort()
 }

@@ -188,7 +188,7 @@ func (c *Conn) proven(now clock.Time, initial *subflow, key, edge uint64) {
 	initial.ready = true
 	initial.settle(now)
 	c.meetPeer(key)
-	c.snd.edge = max(c.snd.edge, edge)
+	c.snd.edge = edge
 	c.dropOthers(now, initial)
 	c.begin(now)
 	c.confirm(now)

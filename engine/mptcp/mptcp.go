@@ -40,7 +40,7 @@ type PathConfig struct {
 	LimitDown, LimitUp int // octets a second, towards this end and away from it; 0: none. See Bond.SetLimit
 	Price              int // of 10⁹ octets, in thousandths of a currency; 0: free. See Bond.SetPrice
 
-	Private  bool // only for connections that are dialled with it in DialOptions; see Privacy
+	Private  bool // only for connections that are dialled with it in DialOptions, and for datagrams; see Privacy
 	Address  AddressType
 	Lifetime Lifetime // of the addresses, from Attach on
 }

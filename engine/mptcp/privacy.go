@@ -28,8 +28,8 @@ const (
 	// the paths that a connection was given.
 	PrivacyStandard Privacy = iota
 
-	// PrivacyStrict also announces nothing, asks for connections over one path at a time, joins others when a connection
-	// has moved 64 KiB or its path fails, draws a source port for each subflow (RFC 8684 3.9.1 would rather have the
+	// PrivacyStrict also announces nothing, asks for connections over one path at a time (Auto is Timer), joins others when
+	// a connection has moved 64 KiB or its path fails, draws a source port for each subflow (RFC 8684 3.9.1 would rather have the
 	// same, so firewalls that go by that may refuse some), couples no windows, and ends connections without
 	// MP_FASTCLOSE: with DATA_FIN where that loses nothing, else with a reset, whereupon some peers wait for a join until
 	// they give the connection up.
@@ -133,8 +133,8 @@ func (c *Conn) need(now clock.Time) {
 	}
 }
 
-// named is the number of an address of this end in a connection.
-type named struct {
+// numbered is an address of this end and its number in a connection.
+type numbered struct {
 	path PathID
 	addr netip.Addr
 	id   uint8
@@ -158,7 +158,7 @@ func (c *Conn) addressID(p *bondPath, addr netip.Addr) uint8 {
 	if len(s.names) == namesMax {
 		s.names = s.names[1:] // the address came and went long ago
 	}
-	n := named{p.id, addr, s.drawID(c.b)}
+	n := numbered{p.id, addr, s.drawID(c.b)}
 	s.names = append(s.names, n)
 	return n.id
 }
@@ -167,10 +167,15 @@ func (c *Conn) addressID(p *bondPath, addr netip.Addr) uint8 {
 func (s *signalState) drawID(b *Bond) uint8 {
 	var id [1]byte
 	b.random(id[:])
-	for id[0] == 0 || slices.ContainsFunc(s.names, func(n named) bool { return n.id == id[0] }) {
+	for id[0] == 0 || slices.ContainsFunc(s.names, func(n numbered) bool { return n.id == id[0] }) {
 		id[0]++
 	}
 	return id[0]
+}
+
+// named reports whether the peer may know an address of the path, by its number.
+func (c *Conn) named(p *bondPath) bool {
+	return slices.ContainsFunc(c.signal.names, func(n numbered) bool { return n.path == p.id })
 }
 
 // unname forgets the numbers of a path's addresses and returns them, with that of the first subflow if it was there.

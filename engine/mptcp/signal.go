@@ -95,7 +95,7 @@ func (f *subflow) composeSignal(now clock.Time, o *wire.Options, room int) bool 
 type signalState struct {
 	at       clock.Time
 	mine     []announced
-	names    []named
+	names    []numbered
 	gone     wire.RemoveAddr // to be told
 	theirs   []peerAddress
 	attempts []attempt

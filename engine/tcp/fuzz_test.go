@@ -110,6 +110,10 @@ func receiveAnything(t *testing.T, in *input) {
 		Timestamps: shape&1 != 0, NoSACK: shape&2 != 0, ECN: shape&4 != 0, Early: shape&8 != 0,
 		SharedWindow: shape&16 != 0, WindowScale: uint8(in.next() % 16), Retries: 1 + in.next()%4, SynRetries: 2,
 	}
+	cfg.AskCookie = shape&32 != 0
+	if shape&64 != 0 {
+		cfg.Cookie.Len = 8
+	}
 	if in.next()%2 == 0 {
 		cfg.Keepalive = time.Duration(in.next()) * second
 	}

@@ -317,6 +317,35 @@ func TestCookie(t *testing.T) {
 	s.want("S 0:10 win 65535 <mss 1400,sackOK,ws 8,tfo 0102030405060708>")
 }
 
+// To a stranger octets and cookie go once, and until they go again an acknowledgement stands before them.
+func TestEarlyDataToStrangerIsNotRepeated(t *testing.T) {
+	cookie := wire.FastOpen{Len: 4, Cookie: [16]byte{1, 2, 3, 4}}
+	s := newScript(t, func(c *Config) { c.Early, c.Cookie = true, cookie })
+	s.push(300)
+	s.want("S 0:300 win 65535 <mss 1400,sackOK,ws 8,tfo 01020304>")
+	s.advance(second)
+	s.want(usualSyn)
+	s.sub.Ack(1)
+	s.recv("S. 0 ack 101 <mss 1400,sackOK>")
+	s.want(". 101 ack 1", ". 101:301 ack 1")
+	s.recv(". 1 ack 301")
+	if s.acked != 300 || s.sub.Early() != 100 || s.path.Inflight() != 0 {
+		t.Errorf("acknowledged %d, early %d, %d in flight", s.acked, s.sub.Early(), s.path.Inflight())
+	}
+}
+
+// A cookie goes with octets, and with every SYN/ACK.
+func TestCookieIsGiven(t *testing.T) {
+	cookie := wire.FastOpen{Len: 4, Cookie: [16]byte{1, 2, 3, 4}}
+	s := newScript(t, func(c *Config) { c.Early, c.Cookie = true, cookie })
+	s.want(usualSyn)
+	s = listening(t, "S 0 <mss 1400,sackOK>", func(c *Config) { c.Cookie = cookie })
+	s.sub.Answer(s.now)
+	s.want("S. 0 ack 1 win 65535 <mss 1400,sackOK,tfo 01020304>")
+	s.advance(second)
+	s.want("S. 0 ack 1 win 65535 <mss 1400,sackOK,tfo 01020304>")
+}
+
 // Signals hears of the SYN/ACK before the state changes, and may end the subflow.
 func TestSignalsMayRefuse(t *testing.T) {
 	s := newScript(t, nil)
