@@ -113,13 +113,7 @@ func (c *Conn) meetPeer(key uint64) {
 
 // drop ends a handshake that lost the race without a word on the network beyond a reset, if any.
 func (f *subflow) drop(now clock.Time) {
-	for {
-		x, ok := f.chunks.pop(unbounded)
-		if !ok {
-			break
-		}
-		f.c.out.hold(x.at, x.n, -1)
-	}
+	f.letGo(unbounded)
 	f.resetWhy, f.hasReset = wire.Reset{Transient: true}, true
 	f.tcp.Reset(now)
 }

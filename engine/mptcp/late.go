@@ -244,13 +244,7 @@ func (c *Conn) remove(now clock.Time, f *subflow) {
 	if c.phase != over {
 		c.reinjectAll(f)
 	}
-	for {
-		x, ok := f.chunks.pop(unbounded)
-		if !ok {
-			break
-		}
-		c.out.hold(x.at, x.n, -1)
-	}
+	f.letGo(unbounded)
 	if c.id.initial == f {
 		c.id.initial = nil
 	}
