@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tandem/app/client"
+	"tandem/app/command"
 	"tandem/app/config"
 	"tandem/platform"
 )
@@ -44,7 +45,7 @@ func (m *manner) read(c *cobra.Command) (routes config.Routes, socks client.Sock
 		err = about("routes", routes.Validate())
 	}
 	if err != nil {
-		err = misuse{err}
+		err = command.Misuse(err)
 	}
 	return routes, socks, err
 }
@@ -53,7 +54,7 @@ func runCommand(o *options) *cobra.Command {
 	var m manner
 	var scheduler, establish, hub string
 	var verbose bool
-	c := &cobra.Command{Use: "run", Short: "Run the daemon, which connects to the hub, until interrupted", Args: noArguments}
+	c := &cobra.Command{Use: "run", Short: "Run the daemon, which connects to the hub, until interrupted", Args: command.NoArguments}
 	m.flags(c)
 	f := c.Flags()
 	f.StringVar(&scheduler, "scheduler", "", "choose links for packets by this `NAME`: "+config.Schedulers+" (default: as set, else earliest)")
@@ -63,7 +64,7 @@ func runCommand(o *options) *cobra.Command {
 	f.BoolVarP(&verbose, "verbose", "v", false, "log more")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if hub != "" {
-			return misuse{errors.New("--hub: proxies of other makes are not supported yet")}
+			return command.Misuse(errors.New("--hub: proxies of other makes are not supported yet"))
 		}
 		cfg, err := daemonConfig(c, o, m, scheduler, establish)
 		if err != nil {
@@ -108,10 +109,10 @@ func daemonConfig(c *cobra.Command, o *options, m manner, scheduler, establish s
 	case "sim":
 		cfg.AllAtOnce = true
 	default:
-		return cfg, misuse{fmt.Errorf("--establish is timer or sim, not %q", establish)}
+		return cfg, command.Misuse(fmt.Errorf("--establish is timer or sim, not %q", establish))
 	}
 	if err := cfg.Scheduler.Validate(); err != nil {
-		return cfg, misuse{about("scheduler", err)}
+		return cfg, command.Misuse(about("scheduler", err))
 	}
 	if cfg.Routes, cfg.Socks, err = m.read(c); err != nil || cfg.Routes != "" || cfg.Socks.Listen != "" {
 		return cfg, err
