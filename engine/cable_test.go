@@ -147,6 +147,22 @@ func (w *cable) close() {
 	}
 }
 
+// accept takes the next offer at the hub; nil if that fails, and so does the test.
+func (w *cable) accept(t testing.TB, ctx context.Context) *Conn {
+	t.Helper()
+	o, err := w.hub.Accept(ctx)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	c, err := o.Accept()
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	return c
+}
+
 // dial returns the two ends of a new connection.
 func (w *cable) dial(t testing.TB) (client, hub *Conn) {
 	t.Helper()
@@ -155,17 +171,9 @@ func (w *cable) dial(t testing.TB) (client, hub *Conn) {
 	got := make(chan *Conn, 1)
 	go func() {
 		defer close(got)
-		o, err := w.hub.Accept(ctx)
-		if err != nil {
-			t.Error(err)
-			return
+		if c := w.accept(t, ctx); c != nil {
+			got <- c
 		}
-		c, err := o.Accept()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		got <- c
 	}()
 	client, err := w.client.Dial(ctx, target)
 	hub = <-got
@@ -181,14 +189,8 @@ func (w *cable) crowd(t testing.TB, n int) (clients, hubs []*Conn) {
 	var accepting sync.WaitGroup
 	accepting.Go(func() {
 		for range n {
-			o, err := w.hub.Accept(context.Background())
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			c, err := o.Accept()
-			if err != nil {
-				t.Error(err)
+			c := w.accept(t, context.Background())
+			if c == nil {
 				return
 			}
 			hubs = append(hubs, c)

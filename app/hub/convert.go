@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 
 	"github.com/spf13/cobra"
 
+	"tandem/app/command"
 	"tandem/app/server"
 )
 
@@ -20,7 +20,7 @@ Who may use it is told by --clients. It uses the Multipath TCP of this machine's
 
 func convertCommand() *cobra.Command {
 	var cfg server.ConvertConfig
-	c := &cobra.Command{Use: "convert", Short: "Run a transport converter (RFC 8803), which is no hub", Long: convertHelp, Args: noArguments}
+	c := &cobra.Command{Use: "convert", Short: "Run a transport converter (RFC 8803), which is no hub", Long: convertHelp, Args: command.NoArguments}
 	f := c.Flags()
 	listen := f.String("listen", fmt.Sprintf(":%d", server.ConvertPort), "`ADDR:PORT` of clients' TCP; no address means all")
 	clients := f.StringSlice("clients", nil, "serve these `NETWORKS`, with commas between (default: those that this machine is on)")
@@ -34,11 +34,11 @@ func convertCommand() *cobra.Command {
 		for _, text := range *clients {
 			p, err := netip.ParsePrefix(text)
 			if err != nil {
-				return misuse{fmt.Errorf("--clients wants networks such as 192.0.2.0/24, not %q", text)}
+				return command.Misuse(fmt.Errorf("--clients wants networks such as 192.0.2.0/24, not %q", text))
 			}
 			cfg.Clients = append(cfg.Clients, p.Masked())
 		}
-		cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+		cfg.Log = slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
 		converter, err := server.NewConverter(cfg)
 		if err != nil {
 			return err

@@ -70,15 +70,12 @@ func printDevice(w io.Writer, d server.DeviceInfo) {
 }
 
 func printInvite(w io.Writer, i server.InviteInfo) {
-	who, state, note := i.Name, "invited until "+i.Expires.Local().Format(minutes), ""
+	who, state, note := i.ID, "invited until "+i.Expires.Local().Format(minutes), ""
 	switch {
 	case i.UsedBy != "":
 		who, state = i.UsedBy, "invite used"
 	case i.Stale:
 		note = "its code leads to where the hub is no more: make a new one"
-	}
-	if who == "" {
-		who = "(any)"
 	}
 	fmt.Fprintf(w, "%s\t%s\t\t\t\t\t\t%s\n", who, state, note)
 }

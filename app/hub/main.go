@@ -4,95 +4,43 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"tandem/app/command"
 	"tandem/app/server"
-)
-
-// Exit codes.
-const (
-	failed  = 1
-	misused = 2
 )
 
 func main() {
 	// The first interrupt ends ctx, the second the process.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:]))
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// A misuse is an error of whoever typed the command.
-type misuse struct{ error }
+func run(ctx context.Context, args []string, out, diagnosis io.Writer) int {
+	root := commands()
+	root.SetOut(out)
+	root.SetErr(diagnosis)
+	return command.Run(ctx, root, args, diagnosis)
+}
 
-// errSaid says that the command failed and has said why.
-var errSaid = errors.New("said")
-
-func run(ctx context.Context, args []string) int {
-	root := &cobra.Command{
-		Use:           "tandem-hub",
-		Short:         "The aggregation server of tandem",
-		Version:       version(),
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return misuse{errors.New("which command?")}
-			}
-			return misuse{fmt.Errorf("there is no command %q", args[0])}
-		},
-		RunE: func(*cobra.Command, []string) error { return nil },
-	}
-	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{err} })
+// commands are all that can be typed.
+func commands() *cobra.Command {
+	root := command.Root("tandem-hub", "The aggregation server of tandem")
 	state := root.PersistentFlags().String("state", defaultState(), "`DIR` of keys and devices")
 	root.AddCommand(runCommand(state), inviteCommand(state), devicesCommand(state), revokeCommand(state), checkCommand(state), convertCommand())
-	root.SetArgs(args)
-	command, err := root.ExecuteContextC(ctx)
-	var m misuse
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &m):
-		fmt.Fprintf(os.Stderr, "tandem-hub: %v\nsee %s --help\n", err, command.CommandPath())
-		return misused
-	case !errors.Is(err, errSaid):
-		fmt.Fprintf(os.Stderr, "tandem-hub: %v\n", err)
-	}
-	return failed
+	return root
 }
-
-// version is that of the module, or of what it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(unknown)"
-	}
-	return info.Main.Version
-}
-
-// arguments wants exactly n of them.
-func arguments(n int, what string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) != n {
-			return misuse{fmt.Errorf("%s, not %d arguments", what, len(args))}
-		}
-		return nil
-	}
-}
-
-var noArguments = arguments(0, "this command takes options only")
 
 func defaultState() string {
 	if os.Geteuid() == 0 {
@@ -128,21 +76,21 @@ func parseListen(text string) (netip.AddrPort, error) {
 	}
 	parsed, err := netip.ParseAddrPort(at)
 	if err != nil {
-		return parsed, misuse{fmt.Errorf("--listen wants ADDR:PORT with an IP address, not %q", text)}
+		return parsed, command.Misuse(fmt.Errorf("--listen wants ADDR:PORT with an IP address, not %q", text))
 	}
 	return parsed, nil
 }
 
 func runCommand(state *string) *cobra.Command {
 	var cfg server.Config
-	c := &cobra.Command{Use: "run", Short: "Run the hub, in the foreground", Args: noArguments}
+	c := &cobra.Command{Use: "run", Short: "Run the hub, in the foreground", Args: command.NoArguments}
 	parse := options(c, &cfg)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := parse(); err != nil {
 			return err
 		}
 		cfg.State = *state
-		cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+		cfg.Log = slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
 		s, err := server.New(cfg)
 		if err != nil {
 			return err

@@ -14,6 +14,8 @@ import (
 
 	"rsc.io/qr"
 
+	"tandem/app/apptest"
+	"tandem/app/command"
 	"tandem/app/invite"
 	"tandem/app/server"
 )
@@ -21,24 +23,9 @@ import (
 // typed runs a command line and returns what it printed.
 func typed(t *testing.T, ctx context.Context, args ...string) (code int, out, errors string) {
 	t.Helper()
-	stdout, stderr := os.Stdout, os.Stderr
-	defer func() { os.Stdout, os.Stderr = stdout, stderr }()
-	read := func(f **os.File) func() string {
-		r, w, err := os.Pipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		*f = w
-		text := make(chan string)
-		go func() {
-			b, _ := io.ReadAll(r)
-			text <- string(b)
-		}()
-		return func() string { w.Close(); return <-text }
-	}
-	o, e := read(&os.Stdout), read(&os.Stderr)
-	code = run(ctx, args)
-	return code, o(), e()
+	var o, e bytes.Buffer
+	code = run(ctx, args, &o, &e)
+	return code, o.String(), e.String()
 }
 
 func TestMisuse(t *testing.T) {
@@ -48,30 +35,30 @@ func TestMisuse(t *testing.T) {
 		code int
 		says string
 	}{
-		{"", misused, "which command"},
-		{"frobnicate", misused, "no command"},
-		{"--frobnicate", misused, "unknown flag"},
-		{"run --frobnicate", misused, "see tandem-hub run --help"},
-		{"run now", misused, "options only"},
-		{"run --listen here", misused, "ADDR:PORT"},
-		{"run --listen example.net:8684", misused, "ADDR:PORT"},
-		{"invite --expires soon", misused, "invalid argument"},
-		{"invite --expires -1h", misused, "positive"},
-		{"invite --replace", misused, "--name"},
-		{"revoke", misused, "one device"},
-		{"revoke a b", misused, "one device"},
-		{"run --endpoint nowhere", failed, "such as nowhere:8684"},
-		{"run --metrics 0.0.0.0:9100", failed, "loopback"},
-		{"invite", failed, "no hub"},
-		{"devices", failed, "no hub"},
-		{"revoke laptop", failed, "as the user who runs the hub"},
-		{"run --state /proc/none", failed, "--state a directory that is yours"},
+		{"", command.Misused, "which command"},
+		{"frobnicate", command.Misused, "no command"},
+		{"--frobnicate", command.Misused, "unknown flag"},
+		{"run --frobnicate", command.Misused, "See tandem-hub run --help."},
+		{"run now", command.Misused, "options only"},
+		{"run --listen here", command.Misused, "ADDR:PORT"},
+		{"run --listen example.net:8684", command.Misused, "ADDR:PORT"},
+		{"invite --expires soon", command.Misused, "invalid argument"},
+		{"invite --expires -1h", command.Misused, "positive"},
+		{"invite --replace", command.Misused, "--name"},
+		{"revoke", command.Misused, "one device"},
+		{"revoke a b", command.Misused, "one device"},
+		{"run --endpoint nowhere", command.Failed, "such as nowhere:8684"},
+		{"run --metrics 0.0.0.0:9100", command.Failed, "loopback"},
+		{"invite", command.Failed, "no hub"},
+		{"devices", command.Failed, "no hub"},
+		{"revoke laptop", command.Failed, "as the user who runs the hub"},
+		{"run --state /proc/none", command.Failed, "--state a directory that is yours"},
 	} {
 		code, out, errors := typed(t, t.Context(), append([]string{"--state", state}, strings.Fields(c.args)...)...)
 		if code != c.code || !strings.Contains(errors, c.says) || out != "" {
 			t.Errorf("%q: exit %d, %q, %q", c.args, code, out, errors)
 		}
-		if (code == misused) != strings.Contains(errors, "\nsee tandem-hub") || strings.Count(errors, "\n") > 2 {
+		if (code == command.Misused) != strings.Contains(errors, "\nSee tandem-hub") || strings.Count(errors, "\n") > 2 {
 			t.Errorf("%q: exit %d with %q", c.args, code, errors)
 		}
 		if _, err := os.Stat(state); err == nil {
@@ -80,35 +67,28 @@ func TestMisuse(t *testing.T) {
 	}
 }
 
+// anyPort is one that nobody else has: tests of other packages take ports at the same time.
+const anyPort = "127.0.0.1:0"
+
 // An evening with a hub: it is run, asked for codes and devices, and stopped with an interrupt.
 func TestHub(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "hub")
-	free, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := free.LocalAddr().String()
-	free.Close()
-	if _, out, _ := typed(t, t.Context(), "check", "--state", state, "--listen", at); !strings.Contains(out, "is free") {
+	if _, out, _ := typed(t, t.Context(), "check", "--state", state, "--listen", anyPort); !strings.Contains(out, "is free") {
 		t.Errorf("check:\n%s", out)
 	}
 	ctx, interrupt := context.WithCancel(t.Context())
 	done := make(chan int)
 	go func() {
-		done <- run(ctx, []string{"run", "--state", state, "--listen", at, "--endpoint", "hub.example.net:8684", "--endpoint", "192.0.2.1:8684"})
+		done <- run(ctx, []string{"run", "--state", state, "--listen", anyPort, "--endpoint", "hub.example.net:8684", "--endpoint", "192.0.2.1:8684"}, io.Discard, io.Discard)
 	}()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if o, err := server.Open(state); err == nil {
-			running := o.Running()
-			o.Close()
-			if running {
-				break
-			}
+	apptest.Until(t, "the hub is up", func() bool {
+		o, err := server.Open(state)
+		if err != nil {
+			return false
 		}
-		if time.Now().After(end) {
-			t.Fatal("the hub does not come up")
-		}
-	}
+		defer o.Close()
+		return o.Running()
+	})
 
 	code, out, _ := typed(t, t.Context(), "invite", "--state", state, "--name", "laptop", "--expires", "2h")
 	lines := strings.Split(strings.TrimSpace(out), "\n")
@@ -132,20 +112,31 @@ func TestHub(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &l); code != 0 || err != nil || len(l.Invites) != 2 {
 		t.Errorf("devices --json: exit %d, %v\n%s", code, err, out)
 	}
-	if code, out, _ = typed(t, t.Context(), "devices", "--state", state); code != 0 || !strings.Contains(out, "laptop  invited until") {
+	if code, out, _ = typed(t, t.Context(), "devices", "--state", state); code != 0 || !strings.Contains(out, "laptop    invited until") || !strings.Contains(out, "invite:1  invited until") {
 		t.Errorf("devices: exit %d\n%s", code, out)
 	}
 	if code, out, errors := typed(t, t.Context(), "revoke", "--state", state, "laptop"); code != 0 || out != "The invite for laptop is withdrawn.\n" {
 		t.Errorf("revoke of an invite: exit %d, %s", code, errors)
 	}
-	if code, _, errors := typed(t, t.Context(), "revoke", "--state", state, "laptop"); code != failed || !strings.Contains(errors, "no device") {
+	if code, out, errors := typed(t, t.Context(), "revoke", "--state", state, "invite:1"); code != 0 || out != "invite:1 is withdrawn.\n" {
+		t.Errorf("revoke of an invite without a name: exit %d, %s", code, errors)
+	}
+	if _, out, _ := typed(t, t.Context(), "devices", "--state", state); strings.Contains(out, "invited") {
+		t.Errorf("devices after that:\n%s", out)
+	}
+	if code, _, errors := typed(t, t.Context(), "revoke", "--state", state, "laptop"); code != command.Failed || !strings.Contains(errors, "no device") {
 		t.Errorf("revoke: exit %d, %s", code, errors)
 	}
-	if code, _, errors := typed(t, t.Context(), "run", "--state", state); code != failed || !strings.Contains(errors, "another tandem-hub") {
+	if code, _, errors := typed(t, t.Context(), "run", "--state", state); code != command.Failed || !strings.Contains(errors, "another tandem-hub") {
 		t.Errorf("a second hub: exit %d, %s", code, errors)
 	}
-	code, out, _ = typed(t, t.Context(), "check", "--state", state+"2", "--listen", at)
-	if code != failed || !strings.Contains(out, "taken") || !strings.Contains(out, "MISSING") || !strings.Contains(out, "another user") {
+	taken, err := net.ListenPacket("udp4", anyPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	code, out, _ = typed(t, t.Context(), "check", "--state", state+"2", "--listen", taken.LocalAddr().String())
+	if code != command.Failed || !strings.Contains(out, "taken") || !strings.Contains(out, "MISSING") || !strings.Contains(out, "another user") {
 		t.Errorf("check on its port: exit %d\n%s", code, out)
 	}
 	interrupt()
@@ -154,7 +145,7 @@ func TestHub(t *testing.T) {
 		if code != 0 {
 			t.Errorf("the hub ended with exit %d", code)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(apptest.Soon):
 		t.Fatal("the hub does not stop")
 	}
 	if code, out, errors := typed(t, t.Context(), "invite", "--state", state); code != 0 || !strings.Contains(errors, "does not run") || !strings.Contains(out, "tandem1-") {
@@ -172,7 +163,7 @@ func TestListing(t *testing.T) {
 				{Name: "laptop", Online: true, Received: 1234, Seen: &when, Foreign: 1, AllowLAN: true},
 				{Name: "old", Revoked: &when, Foreign: 2},
 			},
-			Invites: []server.InviteInfo{{Name: "desk", Expires: when}, {Expires: when, Stale: true}, {UsedBy: "laptop"}},
+			Invites: []server.InviteInfo{{ID: "desk", Name: "desk", Expires: when}, {ID: "invite:3", Expires: when, Stale: true}, {UsedBy: "laptop"}},
 		}, all)
 		if err != nil {
 			t.Fatal(err)
@@ -180,12 +171,12 @@ func TestListing(t *testing.T) {
 		return b.String()
 	}
 	const (
-		head = "NAME    STATE                           CONNECTIONS  FROM IT  TO IT  LAST HEARD        LINKS  NOTES\n" +
-			"laptop  online                          0            1.23 kB  0 B    2030-01-01 12:00  0      local network; its code was tried by others once\n"
-		old  = "old     revoked                         0            0 B      0 B    never             0      its code was tried by others 2 times\n"
-		open = "desk    invited until 2030-01-01 12:00                                                        \n" +
-			"(any)   invited until 2030-01-01 12:00                                                        its code leads to where the hub is no more: make a new one\n"
-		used = "laptop  invite used                                                                           \n"
+		head = "NAME      STATE                           CONNECTIONS  FROM IT  TO IT  LAST HEARD        LINKS  NOTES\n" +
+			"laptop    online                          0            1.23 kB  0 B    2030-01-01 12:00  0      local network; its code was tried by others once\n"
+		old  = "old       revoked                         0            0 B      0 B    never             0      its code was tried by others 2 times\n"
+		open = "desk      invited until 2030-01-01 12:00                                                        \n" +
+			"invite:3  invited until 2030-01-01 12:00                                                        its code leads to where the hub is no more: make a new one\n"
+		used = "laptop    invite used                                                                           \n"
 	)
 	if got, want := list(true), head+old+open+used; got != want {
 		t.Errorf("all:\n%s\nwant:\n%s", got, want)
@@ -196,7 +187,7 @@ func TestListing(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	if code, out, _ := typed(t, t.Context(), "--version"); code != 0 || !strings.HasPrefix(out, "tandem-hub version ") {
+	if code, out, _ := typed(t, t.Context(), "--version"); code != 0 || !strings.HasPrefix(out, "tandem-hub ") {
 		t.Errorf("exit %d, %q", code, out)
 	}
 	if _, out, _ := typed(t, t.Context(), "run", "--help"); !strings.Contains(out, "--state DIR") {
@@ -237,3 +228,6 @@ func TestOctets(t *testing.T) {
 		}
 	}
 }
+
+// README.md tells people to type what can be typed.
+func TestReadme(t *testing.T) { apptest.CheckReadme(t, commands, nil) }

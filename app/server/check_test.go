@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"tandem/app/apptest"
 )
 
 // finding looks for one finding of a check, and makes sure that the check made nothing.
@@ -86,7 +88,7 @@ func TestCheckPort(t *testing.T) {
 		t.Errorf("free: %+v", f)
 	}
 	w := newWorld(t, 1).start()
-	within(t, patience, "it is seen that a hub is running", func() bool {
+	apptest.Until(t, "it is seen that a hub is running", func() bool {
 		return strings.Contains(finding(t, Config{State: w.state, Listen: at}, "UDP port").Text, "running")
 	})
 }

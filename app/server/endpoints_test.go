@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"tandem/app/apptest"
 )
 
 func TestEndpointsInDoubt(t *testing.T) {
@@ -62,7 +64,7 @@ func TestDoubtIsSaid(t *testing.T) {
 				t.Errorf("%+v", f)
 			}
 			w.start()
-			within(t, patience, "the log says it", func() bool { return strings.Contains(log.String(), c.says) })
+			apptest.Until(t, "the log says it", func() bool { return strings.Contains(log.String(), c.says) })
 			if l, err := w.server.Devices(); err != nil || strings.Contains(l.Doubt, c.says) != c.invited {
 				t.Errorf("%+v, %v", l, err)
 			}

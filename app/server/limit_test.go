@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"tandem/app/apptest"
 	"tandem/engine"
 	"tandem/tunnel/packet"
 )
@@ -26,7 +27,7 @@ func TestFilesAreGivenBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer target.Close()
-	w.config.Dialer = loopDialer{target.Addr().String()}
+	w.config.Dialer = apptest.Loop{At: target.Addr().String()}
 	w.start()
 	d := w.join(w.invite(InviteOptions{}), "laptop", 0)
 	used := func() int {
@@ -56,7 +57,7 @@ func TestFilesAreGivenBack(t *testing.T) {
 			t.Errorf("%s: %d files are counted while it is open", c.how, n)
 		}
 		c.end(conn, there.(*net.TCPConn))
-		within(t, patience, c.how+": nothing is counted", func() bool { return used() == 0 })
+		apptest.Until(t, c.how+": nothing is counted", func() bool { return used() == 0 })
 	}
 }
 
@@ -187,7 +188,7 @@ func TestDeviceHasItsShareOfConnections(t *testing.T) {
 		t.Errorf("%d were counted", n)
 	}
 	open[0].Close()
-	within(t, patience, "one that is closed makes room", func() bool {
+	apptest.Until(t, "one that is closed makes room", func() bool {
 		c, err := d.dial(somewhere)
 		if err == nil {
 			echoes(t, c, "hello")

@@ -3,16 +3,20 @@ package server
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 
+	"tandem/app/apptest"
 	"tandem/app/invite"
 	"tandem/engine/wire"
 	"tandem/tunnel/packet"
@@ -23,11 +27,11 @@ import (
 type moodyDialer struct{ at string }
 
 func (d moodyDialer) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream, error) {
-	if target.Port() == 81 {
+	if target.Port() == apptest.RefusedPort {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	return loopDialer(d).Dial(ctx, target)
+	return apptest.Loop{At: d.at}.Dial(ctx, target)
 }
 
 // busy has a device do all that may hold up who ends it: write to who does not read, dial who does not
@@ -58,7 +62,7 @@ func (d *laptop) busy(t *testing.T) {
 		c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(q))), q...))
 	}
 	port := uint16(5000)
-	within(t, patience, "the resolver is asked", func() bool {
+	apptest.Until(t, "the resolver is asked", func() bool {
 		port++
 		ask := wire.Datagram{Source: netip.AddrPortFrom(d.host4, port), Target: hub, Payload: q}
 		d.bond.SendPackets([][]byte{ask.Append(nil)})
@@ -85,14 +89,7 @@ func newBusyWorld(t *testing.T) *world {
 			mu.Unlock()
 		}
 	}()
-	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	deaf, err := net.Listen("tcp", silent.LocalAddr().String())
-	if err != nil {
-		t.Skipf("the port of the UDP socket is taken by TCP: %v", err)
-	}
+	silent, deaf := apptest.Listen(t)
 	t.Cleanup(func() {
 		l.Close()
 		deaf.Close()
@@ -173,26 +170,29 @@ func TestAllAtOnce(t *testing.T) {
 	stop := make(chan struct{})
 	var going sync.WaitGroup
 	var devices []*laptop
+	var rounds []*atomic.Int64 // of each that goes on
 	again := func(f func()) {
+		n := new(atomic.Int64)
+		rounds = append(rounds, n)
 		going.Go(func() {
-			for {
+			for ; ; n.Add(1) {
 				select {
 				case <-stop:
 					return
 				default:
 					f()
+					runtime.Gosched()
 				}
 			}
 		})
 	}
-	for link, name := range []string{"laptop", "desk"} {
+	for link, name := range []string{"desk", "laptop"} {
 		d := w.join(w.invite(InviteOptions{Name: name}), "", link)
 		devices = append(devices, d)
 		for range 4 {
 			again(func() {
 				c, err := d.dial(somewhere)
 				if err != nil {
-					time.Sleep(time.Millisecond)
 					return
 				}
 				c.Write(make([]byte, 10_000))
@@ -206,21 +206,18 @@ func TestAllAtOnce(t *testing.T) {
 		again(func() {
 			p := packet.Packet{Source: d.host4, Target: s.inner4, TTL: 64}
 			d.bond.SendPackets([][]byte{p.AppendEcho(nil, packet.Echo{}), p.AppendUDP(nil, uint16(rand.Uint32()), 53, []byte("?"))})
-			time.Sleep(time.Millisecond)
 		})
 	}
-	again(func() { s.Devices(); time.Sleep(time.Millisecond) })
-	again(func() { s.survey(time.Now()); time.Sleep(time.Millisecond) })
-	again(func() {
-		s.sweep(time.Now().Add(time.Duration(rand.IntN(2)) * 2 * time.Hour))
-		time.Sleep(10 * time.Millisecond)
-	})
-	again(func() { s.Invite(InviteOptions{}); time.Sleep(10 * time.Millisecond) })
-	time.Sleep(500 * time.Millisecond)
+	hub := len(rounds)
+	again(func() { s.Devices() })
+	again(func() { s.survey(time.Now()) })
+	again(func() { s.sweep(time.Now().Add(time.Duration(rand.IntN(2)) * 2 * time.Hour)) })
+	again(func() { s.Invite(InviteOptions{}) })
+	goOn(t, rounds)
 	if err := s.Revoke("laptop"); err != nil {
 		t.Error(err)
 	}
-	time.Sleep(300 * time.Millisecond)
+	goOn(t, rounds[hub:])
 	w.stop()
 	close(stop)
 	for _, d := range devices {
@@ -230,12 +227,21 @@ func TestAllAtOnce(t *testing.T) {
 	go func() { going.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(3 * patience):
+	case <-time.After(patience):
 		t.Fatal("somebody waits for ever")
 	}
 	for what, b := range map[string]*budget{"connections": s.budget, "datagrams": s.ports, "questions": s.resolver.busy} {
 		if b.used != 0 {
 			t.Errorf("%d %s are still counted", b.used, what)
 		}
+	}
+}
+
+// goOn waits until each has gone round some times more.
+func goOn(t *testing.T, rounds []*atomic.Int64) {
+	t.Helper()
+	for i, n := range rounds {
+		from := n.Load()
+		apptest.Until(t, fmt.Sprintf("%d goes on", i), func() bool { return n.Load() >= from+10 })
 	}
 }

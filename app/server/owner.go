@@ -17,7 +17,7 @@ type Owner interface {
 	// Devices lists devices and open invites.
 	Devices() (Listing, error)
 	// Revoke has the hub accept a device no more, from now on. When no device has that name it withdraws the
-	// open invites for it.
+	// open invites that go by it.
 	Revoke(name string) error
 	// Running reports whether the hub runs, so that what was commanded has effect now.
 	Running() bool
@@ -58,6 +58,7 @@ type LinkInfo struct {
 
 // InviteInfo is a picture of an invite.
 type InviteInfo struct {
+	ID       string    `json:"id"`             // what it goes by: Name, or invite:NUMBER
 	Name     string    `json:"name,omitempty"` // of the device that it is for
 	Expires  time.Time `json:"expires"`
 	UsedBy   string    `json:"used_by,omitempty"`
@@ -94,7 +95,7 @@ func (r *registry) list(now time.Time) Listing {
 	for _, i := range p.invites {
 		if !i.over(now) {
 			l.Invites = append(l.Invites, InviteInfo{
-				Name: i.Name, Expires: i.Expires, UsedBy: names[i.Device], AllowLAN: i.AllowLAN, Replace: i.Replace,
+				ID: i.id(), Name: i.Name, Expires: i.Expires, UsedBy: names[i.Device], AllowLAN: i.AllowLAN, Replace: i.Replace,
 				Stale: i.Endpoints != nil && !slices.ContainsFunc(i.Endpoints, func(e string) bool { return slices.Contains(p.hub.Endpoints, e) }),
 			})
 		}

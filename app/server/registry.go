@@ -70,6 +70,9 @@ type inviteRecord struct {
 	Answer    invite.Answer
 }
 
+// id is what an invite goes by: its device's name, or when it has none one that no device can have.
+func (i *inviteRecord) id() string { return cmp.Or(i.Name, fmt.Sprintf("invite:%d", i.Number)) }
+
 // over reports whether nobody gets an answer with the code any more.
 func (i *inviteRecord) over(now time.Time) bool {
 	if i.Joined.IsZero() {

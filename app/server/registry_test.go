@@ -203,7 +203,7 @@ func TestWithdraw(t *testing.T) {
 	used := mustInvite(t, r, InviteOptions{Name: "laptop"}, noon)
 	mustEnrol(t, r, used, ask(1, ""), noon)
 	first, second := mustInvite(t, r, InviteOptions{Name: "desk"}, noon), mustInvite(t, r, InviteOptions{Name: "desk"}, noon)
-	mustInvite(t, r, InviteOptions{}, noon)
+	anybody := mustInvite(t, r, InviteOptions{}, noon)
 	gone, err := r.revoke("desk", noon)
 	if err != nil || gone.device != nil || len(gone.invites) != 2 {
 		t.Fatalf("%+v, %v", gone, err)
@@ -219,8 +219,18 @@ func TestWithdraw(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	if l := r.list(noon); len(l.Invites) != 2 {
-		t.Errorf("%+v", l.Invites)
+	l := r.list(noon)
+	if len(l.Invites) != 2 || l.Invites[1].ID != "invite:3" {
+		t.Fatalf("%+v", l.Invites)
+	}
+	if gone, err := r.revoke("invite:3", noon); err != nil || len(gone.invites) != 1 || gone.invites[0].Number != anybody.Number {
+		t.Errorf("one without a name: %+v, %v", gone, err)
+	}
+	if _, err := r.revoke("invite:0", noon); err == nil {
+		t.Error("an invite that was used is withdrawn")
+	}
+	if name := plainName(l.Invites[1].ID); name == l.Invites[1].ID {
+		t.Errorf("a device can be called %q", name)
 	}
 }
 

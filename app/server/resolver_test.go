@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"tandem/app/apptest"
 )
 
 // An upstream answers each name with the records that it is given for it, over UDP and TCP.
@@ -26,22 +28,7 @@ func newUpstream(t *testing.T, zone map[string][]string, rcode int) *upstream {
 	t.Helper()
 	u := &upstream{}
 	handler := zoneHandler(zone, rcode, &u.asked)
-	c, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.at = c.LocalAddr().String()
-	l, err := net.Listen("tcp", u.at)
-	if err != nil {
-		t.Skipf("the port of the UDP socket is taken by TCP: %v", err)
-	}
-	for _, s := range []*dns.Server{{PacketConn: c, Handler: handler}, {Listener: l, Handler: handler}} {
-		ready := make(chan struct{})
-		s.NotifyStartedFunc = func() { close(ready) }
-		go s.ActivateAndServe()
-		<-ready
-		t.Cleanup(func() { s.Shutdown() })
-	}
+	u.at = apptest.Resolver(t, handler)
 	return u
 }
 

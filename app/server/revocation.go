@@ -14,7 +14,7 @@ type revoked struct {
 }
 
 // revoke makes the device of that name one that the hub does not accept, or when there is none withdraws the
-// open invites for it.
+// open invites that go by it.
 func (r *registry) revoke(name string, now time.Time) (gone revoked, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -30,7 +30,7 @@ func (r *registry) revoke(name string, now time.Time) (gone revoked, err error) 
 	}
 	var changes []change
 	for _, n := range slices.Sorted(maps.Keys(r.invites)) {
-		if i := r.invites[n]; name != "" && i.Name == name && i.Joined.IsZero() && !i.over(now) {
+		if i := r.invites[n]; i.id() == name && i.Joined.IsZero() && !i.over(now) {
 			gone.invites = append(gone.invites, *i)
 			changes = append(changes, change{bucketInvites, n, nil})
 		}

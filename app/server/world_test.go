@@ -13,19 +13,18 @@ import (
 
 	"golang.zx2c4.com/wireguard/conn"
 
+	"tandem/app/apptest"
 	"tandem/app/invite"
 	"tandem/engine"
 	"tandem/engine/mptcp"
 	"tandem/tunnel/carrier"
 	"tandem/tunnel/carrier/carriertest"
-	"tandem/tunnel/relay"
 )
 
 const (
-	// patience is for what should happen at once.
-	patience = 10 * time.Second
+	patience = apptest.Soon
 
-	// handshakePause is how long after a handshake WireGuard takes the next one of the same key.
+	// handshakePause is how long after a handshake WireGuard takes the next one of the same key: it has no event for it.
 	handshakePause = 50 * time.Millisecond
 )
 
@@ -39,17 +38,22 @@ type world struct {
 	stop    func() // ends the hub in good order
 	port    uint16 // the last that a device enrolled from
 
+	asked map[carrier.Key]time.Time // when a device was answered that enrolled with that key
+
 	bind     func(link int) conn.Bind // of a device
 	endpoint func() netip.AddrPort    // of the hub
 }
 
 func newWorld(t *testing.T, links int) *world {
-	w := &world{t: t, network: carriertest.New(make([]carriertest.Link, links)...), state: t.TempDir() + "/hub", port: 40000}
+	w := &world{
+		t: t, network: carriertest.New(make([]carriertest.Link, links)...), state: t.TempDir() + "/hub", port: 40000,
+		asked: map[carrier.Key]time.Time{},
+	}
 	t.Cleanup(w.network.Close)
 	w.bind, w.endpoint = w.network.Client, w.network.Endpoint
 	w.config = Config{
 		State: w.state, Endpoints: []string{w.network.Endpoint().String()}, Bind: w.network.Hub(),
-		Dialer: echoDialer(t), Log: slog.New(slog.NewTextHandler(testWriter{t}, nil)),
+		Dialer: apptest.Echo(t), Log: apptest.Log(t),
 	}
 	return w
 }
@@ -99,14 +103,6 @@ func (w *world) active() (n int) {
 	return n
 }
 
-// testWriter logs with the test.
-type testWriter struct{ t *testing.T }
-
-func (w testWriter) Write(p []byte) (int, error) {
-	w.t.Logf("%s", bytes.TrimSpace(p))
-	return len(p), nil
-}
-
 // A logged is a log to be read.
 type logged struct {
 	mu sync.Mutex
@@ -127,43 +123,6 @@ func (l *logged) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
-}
-
-// A loopDialer dials one listener for every target, whatever the rules say of that one.
-type loopDialer struct{ at string }
-
-func echoDialer(t *testing.T) relay.Dialer {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var open sync.WaitGroup
-	open.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			open.Go(func() {
-				defer c.Close()
-				io.Copy(c, c)
-				c.(*net.TCPConn).CloseWrite()
-			})
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		open.Wait()
-	})
-	return loopDialer{l.Addr().String()}
-}
-
-func (d loopDialer) Dial(ctx context.Context, _ netip.AddrPort) (relay.Stream, error) {
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", d.at)
-	if err != nil {
-		return nil, err
-	}
-	return relay.NetStream(c.(*net.TCPConn)), nil
 }
 
 // A laptop is the least that a device is: keys, a carrier per link, and a bond over them.
@@ -208,7 +167,8 @@ func (d *laptop) attach(b *engine.Bond, link, number int, key carrier.Key, v4, v
 // ask enrols over a link with a code, and returns what the hub says.
 func (d *laptop) ask(code invite.Code, link int, name string) (invite.Answer, error) {
 	d.w.t.Helper()
-	time.Sleep(handshakePause)
+	time.Sleep(time.Until(d.w.asked[code.Key].Add(handshakePause)))
+	defer func() { d.w.asked[code.Key] = time.Now() }()
 	b := d.engine.Bond(engine.BondConfig{Config: mptcp.Config{Paired: true}})
 	defer b.Close()
 	v4, v6 := invite.InviteAddrs(code.Hub, code.Number)
@@ -289,15 +249,5 @@ func echoes(t *testing.T, c net.Conn, what string) {
 	got := make([]byte, len(what))
 	if _, err := io.ReadFull(c, got); err != nil || string(got) != what {
 		t.Fatalf("%q came back as %q, %v", what, got, err)
-	}
-}
-
-// within waits until something is so.
-func within(t *testing.T, d time.Duration, what string, so func() bool) {
-	t.Helper()
-	for end := time.Now().Add(d); !so(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", d, what)
-		}
 	}
 }

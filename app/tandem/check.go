@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tandem/app/client"
+	"tandem/app/command"
 	"tandem/app/control"
 	"tandem/platform"
 	"tandem/tunnel/capture/proxy"
@@ -17,7 +18,7 @@ import (
 func checkCommand(o *options) *cobra.Command {
 	var m manner
 	c := &cobra.Command{
-		Use: "check", Short: "Say what tandem run would do here and what is missing; touch nothing", Args: noArguments,
+		Use: "check", Short: "Say what tandem run would do here and what is missing; touch nothing", Args: command.NoArguments,
 		Long: "Say what tandem run with the same options would do here, and what is missing; touch nothing.",
 	}
 	m.flags(c)
@@ -38,7 +39,7 @@ func checkCommand(o *options) *cobra.Command {
 			fmt.Fprintf(c.OutOrStdout(), "%s %-12s %s\n", mark, f.Name, f.Detail)
 		}
 		if !fine {
-			return errSaid
+			return command.ErrSaid
 		}
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tandem/app/command"
 	"tandem/app/control"
 )
 
@@ -32,7 +33,7 @@ func connectionsCommand(o *options) *cobra.Command {
 	var l lookup
 	c := &cobra.Command{
 		Use: "connections [N [close | subflow open LINK | subflow ID close|backup|primary]]", Short: "List the connections, show one, or close or move it",
-		Long: connectionsHelp, Args: arguments(0, 4, "that is too much: tandem connections --help says what there is"),
+		Long: connectionsHelp, Args: command.Arguments(0, 4, "that is too much: tandem connections --help says what there is"),
 	}
 	f := c.Flags()
 	f.SortFlags = false
@@ -46,7 +47,7 @@ func connectionsCommand(o *options) *cobra.Command {
 			err = l.unfit(fits)
 		}
 		if err != nil {
-			return misuse{err}
+			return command.Misuse(err)
 		}
 		return do(c.Context(), o.daemon(), c.OutOrStdout())
 	}

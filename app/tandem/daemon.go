@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tandem/app/client"
+	"tandem/app/command"
 	"tandem/app/config"
 	"tandem/app/control"
 	"tandem/app/demo"
@@ -20,7 +21,7 @@ const secondsMax = 3600
 
 func demoCommand() *cobra.Command {
 	var opt demo.Options
-	c := &cobra.Command{Use: "demo", Short: "Show what tandem does, on this machine alone, without root", Args: noArguments}
+	c := &cobra.Command{Use: "demo", Short: "Show what tandem does, on this machine alone, without root", Args: command.NoArguments}
 	c.Flags().BoolVar(&opt.JSON, "json", false, "the result as one line of JSON, and nothing else")
 	seconds := c.Flags().Float64("seconds", demo.MeasureTime.Seconds(), "`SECONDS` that each of the four measurements takes")
 	c.SetHelpFunc(func(c *cobra.Command, args []string) {
@@ -30,7 +31,7 @@ func demoCommand() *cobra.Command {
 	})
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if !(*seconds > 0 && *seconds <= secondsMax) {
-			return misuse{fmt.Errorf("--seconds is more than 0, and %d at most", secondsMax)}
+			return command.Misuse(fmt.Errorf("--seconds is more than 0, and %d at most", secondsMax))
 		}
 		opt.Measure = time.Duration(*seconds * float64(time.Second))
 		return demo.Run(c.Context(), opt, c.OutOrStdout())
@@ -39,7 +40,7 @@ func demoCommand() *cobra.Command {
 }
 
 func joinCommand(o *options) *cobra.Command {
-	c := &cobra.Command{Use: "join CODE", Short: "Join a hub with an invite code, which is good for one device", Args: arguments(1, 1, codeWanted)}
+	c := &cobra.Command{Use: "join CODE", Short: "Join a hub with an invite code, which is good for one device", Args: command.Arguments(1, 1, codeWanted)}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		next := ""
 		joined, err := o.daemonOf().Join(c.Context(), args[0])
@@ -84,7 +85,7 @@ func (o *options) joinAlone(c *cobra.Command, code string) (control.Joined, erro
 }
 
 func leaveCommand(o *options) *cobra.Command {
-	c := &cobra.Command{Use: "leave", Short: "Leave the hub: forget it, and the keys for it", Args: noArguments}
+	c := &cobra.Command{Use: "leave", Short: "Leave the hub: forget it, and the keys for it", Args: command.NoArguments}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		err := o.daemonOf().Leave(c.Context())
 		if errors.Is(err, control.ErrNoDaemon) {

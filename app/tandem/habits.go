@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"tandem/app/command"
 	"tandem/app/config"
 	"tandem/app/control"
 )
@@ -47,13 +48,13 @@ from the next tandem up on, after tandem down, or from the next start.`
 
 func setCommand(o *options) *cobra.Command {
 	var h habits
-	c := &cobra.Command{Use: "set", Short: "Say how connections are carried, now and after a restart", Long: setHelp, Args: noArguments}
+	c := &cobra.Command{Use: "set", Short: "Say how connections are carried, now and after a restart", Long: setHelp, Args: command.NoArguments}
 	c.Flags().SortFlags = false
 	h.flags(c.Flags(), "")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		change, err := h.change()
 		if err != nil {
-			return misuse{err}
+			return command.Misuse(err)
 		}
 		if err := o.daemon().Set(c.Context(), change); err != nil {
 			return err

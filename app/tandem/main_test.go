@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
+	"tandem/app/apptest"
 	"tandem/app/client"
 	"tandem/app/config"
 	"tandem/app/control"
@@ -94,10 +97,8 @@ func TestMisuse(t *testing.T) {
 func TestFailures(t *testing.T) {
 	m := newTerminal(t)
 	for _, verb := range []string{"up", "down", "status", "links", "connections", "flows", "link wlan0 off", "set --establish sim"} {
-		if exists(control.Socket("/var/lib/tandem")) {
-			t.Skip("a daemon of the system runs here")
-		}
-		m.types(1, "no tandem daemon is running", strings.Fields(verb)...)
+		// Not the socket of the state, for want of which the system's daemon is asked.
+		m.types(1, "no tandem daemon is running", strings.Fields("--socket "+m.state+".sock "+verb)...)
 	}
 	m.types(1, "this device belongs to no hub", "leave")
 	m.types(1, "is not an invite code of tandem", "join", "hello")
@@ -333,4 +334,15 @@ func TestPatience(t *testing.T) {
 			t.Errorf("%+v: %q, want %q", i, got, want)
 		}
 	}
+}
+
+// TestReadme: README.md tells people to type what can be typed.
+func TestReadme(t *testing.T) {
+	apptest.CheckReadme(t, commands, func(c *cobra.Command) error {
+		if c.Name() != "link" {
+			return nil
+		}
+		_, err := linkChange(c, c.Flags().Args()[1:])
+		return err
+	})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tandem/app/client"
+	"tandem/app/command"
 	"tandem/app/config"
 	"tandem/platform"
 )
@@ -44,7 +45,7 @@ func (m *manner) read(c *cobra.Command) (routes config.Routes, socks client.Sock
 		err = about("routes", routes.Validate())
 	}
 	if err != nil {
-		err = misuse{err}
+		err = command.Misuse(err)
 	}
 	return routes, socks, err
 }
@@ -61,7 +62,7 @@ func runCommand(o *options) *cobra.Command {
 	var h habits
 	var hub string
 	var verbose bool
-	c := &cobra.Command{Use: "run", Short: "Run the daemon, which connects to the hub, until interrupted", Long: runHelp, Args: noArguments}
+	c := &cobra.Command{Use: "run", Short: "Run the daemon, which connects to the hub, until interrupted", Long: runHelp, Args: command.NoArguments}
 	m.flags(c)
 	f := c.Flags()
 	h.flags(f, "as set, else ")
@@ -75,7 +76,7 @@ func runCommand(o *options) *cobra.Command {
 		}
 		if hub != "" {
 			if cfg.Upstream, err = client.ParseUpstream(hub); err != nil {
-				return misuse{about("hub", err)}
+				return command.Misuse(about("hub", err))
 			}
 		}
 		level := slog.LevelInfo
@@ -113,7 +114,7 @@ func warnEarly(cfg client.Config) {
 func daemonConfig(c *cobra.Command, o *options, m manner, h habits) (cfg client.Config, err error) {
 	cfg = client.Config{State: o.folder(), Socket: o.listenAt()}
 	if cfg.Scheduler, cfg.Establish, cfg.Inactivity, err = h.read(); err != nil {
-		return cfg, misuse{err}
+		return cfg, command.Misuse(err)
 	}
 	if cfg.Routes, cfg.Socks, err = m.read(c); err != nil || cfg.Routes != "" || cfg.Socks.Listen != "" {
 		return cfg, err

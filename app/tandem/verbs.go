@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tandem/app/command"
 	"tandem/app/config"
 	"tandem/app/control"
 	"tandem/platform"
@@ -19,7 +20,7 @@ import (
 
 func upCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "up", Short: "Use the hub again, after down", Args: noArguments,
+		Use: "up", Short: "Use the hub again, after down", Args: command.NoArguments,
 		Long: "Have the daemon connect to the hub and carry the traffic of programs, now and after a restart.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			err := o.daemon().Up(c.Context())
@@ -33,7 +34,7 @@ func upCommand(o *options) *cobra.Command {
 
 func downCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "down", Short: "Stop using the hub; programs use the Internet directly", Args: noArguments,
+		Use: "down", Short: "Stop using the hub; programs use the Internet directly", Args: command.NoArguments,
 		Long: "Stop using the hub, until up: programs use the Internet directly. The daemon goes on running.\n" +
 			"Where a daemon was killed, what it left in the system is undone.",
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -62,7 +63,7 @@ func (o *options) tidy(otherwise error) error {
 }
 
 func statusCommand(o *options) *cobra.Command {
-	c := &cobra.Command{Use: "status", Short: "Say whether the hub is connected, over which links and how fast", Args: noArguments}
+	c := &cobra.Command{Use: "status", Short: "Say whether the hub is connected, over which links and how fast", Args: command.NoArguments}
 	asJSON := c.Flags().Bool("json", false, "as one line of JSON")
 	watch := c.Flags().Bool("watch", false, "say it again whenever it changes, until interrupted")
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -96,7 +97,7 @@ func statusCommand(o *options) *cobra.Command {
 }
 
 func linksCommand(o *options) *cobra.Command {
-	c := &cobra.Command{Use: "links", Short: "List this machine's links: how each is used, or why it is not", Args: noArguments}
+	c := &cobra.Command{Use: "links", Short: "List this machine's links: how each is used, or why it is not", Args: command.NoArguments}
 	asJSON := c.Flags().Bool("json", false, "as one line of JSON")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		s, err := o.daemon().State(c.Context())
@@ -114,7 +115,7 @@ func linksCommand(o *options) *cobra.Command {
 func linkCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use: "link NAME [on|off|primary|secondary|backup|never]", Short: "Say how a link is to be used, now and after a restart",
-		Long: linkHelp, Args: arguments(1, 2, "a link's name, and at most one word, are wanted"),
+		Long: linkHelp, Args: command.Arguments(1, 2, "a link's name, and at most one word, are wanted"),
 	}
 	f := c.Flags()
 	f.SortFlags = false
@@ -126,10 +127,10 @@ func linkCommand(o *options) *cobra.Command {
 	c.RunE = func(c *cobra.Command, args []string) error {
 		change, err := linkChange(c, args[1:])
 		if err != nil {
-			return misuse{err}
+			return command.Misuse(err)
 		}
 		if change == (control.LinkChange{}) {
-			return misuse{errors.New("what is to change?")}
+			return command.Misuse(errors.New("what is to change?"))
 		}
 		if err := o.daemon().SetLink(c.Context(), args[0], change); err != nil {
 			return err
@@ -212,7 +213,7 @@ func about(flag string, wrong error) error {
 }
 
 func flowsCommand(o *options) *cobra.Command {
-	c := &cobra.Command{Use: "flows", Short: "List the flows of UDP and ICMP of the last minute", Args: noArguments}
+	c := &cobra.Command{Use: "flows", Short: "List the flows of UDP and ICMP of the last minute", Args: command.NoArguments}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		all, err := o.daemon().Flows(c.Context())
 		if err != nil {

@@ -11,12 +11,15 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/net/proxy"
 )
 
-// crowdAtOnce is how many connections of a crowd are dialled at the same time.
-const crowdAtOnce = 64
+const (
+	crowdAtOnce = 64                    // connections of a crowd that are dialled at the same time
+	floodRest   = 50 * time.Millisecond // with so many at once still more than a hub dials
+)
 
 // runCrowd opens connections that wait, says "idle", downloads over others beside them, and then has each
 // of those that waited say something.
@@ -101,7 +104,8 @@ func inParallel(n, atOnce int, f func(i int)) {
 }
 
 // runFlood opens connections through a SOCKS proxy as fast as it gets them, keeps all it gets, and says
-// "full" once one was refused; it goes on trying until it is stopped.
+// "full" once one was refused; it goes on trying until it is stopped. Who was refused rests first: all hosts
+// share this machine's cores, and a busy loop here would take from the others what no hub can keep for them.
 func runFlood(ctx context.Context, t task, out io.Writer) (a account, err error) {
 	dialer, err := proxy.SOCKS5("tcp", t.URL, nil, nil)
 	if err != nil {
@@ -115,6 +119,7 @@ func runFlood(ctx context.Context, t task, out io.Writer) (a account, err error)
 			if err != nil {
 				refused.Add(1)
 				full.Do(func() { fmt.Fprintln(out, "full") })
+				sleep(ctx, floodRest)
 				continue
 			}
 			defer c.Close()

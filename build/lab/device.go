@@ -110,7 +110,7 @@ func denied(ctx context.Context, h *household) (string, error) {
 }
 
 func limits(ctx context.Context, h *household) (string, error) {
-	const n = 40e6
+	const n = 80e6
 	return h.withDevice(ctx, func() (string, error) {
 		alone, err := h.fetch(ctx, webHost, 14, n)
 		if err != nil {

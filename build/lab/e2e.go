@@ -120,11 +120,11 @@ func (h *household) startHub(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return h.until(ctx, func() error {
-		_, err := h.hubVerb(ctx, "devices")
-		return err
-	})
+	return h.hubJob.await(ctx, hubIsUp)
 }
+
+// hubIsUp is what a hub says that answers. Its verbs work before, too: then they open its store themselves.
+const hubIsUp = "hub is up"
 
 // asNobody is the command line that runs one of our programs as an ordinary user.
 func (h *household) asNobody(program string, args ...string) []string {

@@ -36,7 +36,7 @@ type interop struct {
 
 	during func(ctx context.Context, s *scene) error // runs beside the transfer
 
-	least    [2]float64 // share of each link of all octets
+	least    [2]float64 // share of each link of all octets, or of those after countAnew
 	most     [2]float64 // 0: any share
 	fallback bool       // to TCP, as it must
 	strips   string     // nft match: a middlebox removes MPTCP options of such packets
@@ -66,6 +66,7 @@ var ordinary = []sim.Conditions{
 // A scene is a case under way.
 type scene struct {
 	ducts            []*duct
+	before           [2]int64 // octets forwarded that shares leave out
 	dialer, accepter end
 	dialing          *party
 	accepting        *party
@@ -321,14 +322,23 @@ func (s *scene) settle(ctx context.Context) {
 	}
 }
 
-// shares returns the part of each link in all octets forwarded.
+// shares returns the part of each link in the octets forwarded.
 func (s *scene) shares() [2]float64 {
-	var octets [2]float64
+	octets := s.forwarded()
+	first, second := float64(octets[0]-s.before[0]), float64(octets[1]-s.before[1])
+	sum := max(first+second, 1)
+	return [2]float64{first / sum, second / sum}
+}
+
+// countAnew has shares begin now.
+func (s *scene) countAnew() { s.before = s.forwarded() }
+
+// forwarded returns the octets that each link has carried, up and down.
+func (s *scene) forwarded() (octets [2]int64) {
 	for i, d := range s.ducts {
-		octets[i] = float64(d.up.Counts().Forwarded.Octets + d.down.Counts().Forwarded.Octets)
+		octets[i] = d.up.Counts().Forwarded.Octets + d.down.Counts().Forwarded.Octets
 	}
-	sum := max(octets[0]+octets[1], 1)
-	return [2]float64{octets[0] / sum, octets[1] / sum}
+	return octets
 }
 
 func goodput(reports ...report) (mbits float64) {

@@ -101,10 +101,7 @@ func (r *reader) atHub(ctx context.Context, words []string) error {
 			return err
 		}
 		r.jobs = append(r.jobs, j)
-		return r.until(ctx, func() error {
-			_, err := r.must(ctx, r.hub, append([]string{"env", "XDG_STATE_HOME=" + r.path("home")}, r.asNobody("tandem-hub", "devices")...)...)
-			return err
-		})
+		return j.await(ctx, hubIsUp)
 	}
 	out, err := r.must(ctx, r.hub, args...)
 	if said := strings.Fields(out); words[0] == "invite" && len(said) > 0 {

@@ -34,9 +34,10 @@ func trials() []trial {
 		{"HTTP/3, 20 MB down, IPv6", "digest", quic(web6Hst)},
 		{"ping", "none of 10 lost", ping(webHost)},
 		{"ping, IPv6", "none of 10 lost", ping(web6Hst)},
+		{"ping, 10 at once", "none of 10 lost", pingAtOnce},
 		{"ping of 3000 octets", "none of 3 lost", pingLarge},
 		{"traceroute", "hub, router, target", traceroute(webHost)},
-		{"traceroute, ICMP", "hub, router, target", traceroute(webHost, "-I")},
+		{"traceroute, ICMP", "hub, router, target", tracerouteICMP},
 		{"traceroute, IPv6", "hub, router, target", traceroute(web6Hst, "-6")},
 		{"dig through the hub, UDP", "the address", dig("A", webHost)},
 		{"dig through the hub, TCP", "the address", dig("AAAA", web6Hst, "+tcp")},
@@ -81,14 +82,28 @@ func download6(ctx context.Context, h *household) (string, error) {
 
 // fetch has curl download octets of a seed, and checks their digest.
 func (h *household) fetch(ctx context.Context, host string, seed byte, n int64) (time.Duration, error) {
-	said, err := h.ask(ctx, h.laptop, "bash", "-c", "set -o pipefail; curl -sS "+url(host, "/octets/%d/%d", seed, n)+" | sha256sum")
+	said, err := h.ask(ctx, h.laptop, "bash", "-c", "set -o pipefail; curl -sS "+timed+url(host, "/octets/%d/%d", seed, n)+" | sha256sum")
 	if err == nil && said.code != 0 {
 		err = fmt.Errorf("curl ended with %d: %s", said.code, said.err)
 	}
 	if err == nil && !strings.HasPrefix(said.out, digest(seed, n)) {
 		err = errors.New("wrong digest")
 	}
-	return said.took, err
+	if err != nil {
+		return 0, err
+	}
+	return curlTook(said)
+}
+
+// timed has curl tell how long a transfer took, the start of programs left out.
+const timed = "-w '%{stderr}%{time_total}' "
+
+func curlTook(said saying) (time.Duration, error) {
+	took, err := time.ParseDuration(said.err + "s")
+	if err == nil && took <= 0 {
+		err = fmt.Errorf("curl took %v", took)
+	}
+	return took, err
 }
 
 func upload(ctx context.Context, h *household) (string, error) {
@@ -101,11 +116,14 @@ func upload(ctx context.Context, h *household) (string, error) {
 
 // push has curl upload octets, and checks the digest of what came.
 func (h *household) push(ctx context.Context, n int64) (time.Duration, error) {
-	said, err := h.ask(ctx, h.laptop, "bash", "-c", fmt.Sprintf("head -c %d /dev/zero | curl -sS -H Expect: -T - -X POST %s", n, url(webHost, "/sink")))
+	said, err := h.ask(ctx, h.laptop, "bash", "-c", fmt.Sprintf("head -c %d /dev/zero | curl -sS %s-H Expect: -T - -X POST %s", n, timed, url(webHost, "/sink")))
 	if want := fmt.Sprintf("%d %s", n, zeroDigest(n)); err == nil && (said.code != 0 || strings.TrimSpace(said.out) != want) {
 		err = fmt.Errorf("curl ended with %d: %s%s", said.code, said.out, said.err)
 	}
-	return said.took, err
+	if err != nil {
+		return 0, err
+	}
+	return curlTook(said)
 }
 
 // page has curl fetch objects of 5 to 200 kB as a browser does.
@@ -132,7 +150,7 @@ func page(ctx context.Context, h *household) (string, error) {
 
 func iperfTCP(args ...string) func(context.Context, *household) (string, error) {
 	return func(ctx context.Context, h *household) (string, error) {
-		r, err := h.iperf(ctx, append([]string{"-t", "6"}, args...)...)
+		r, err := h.iperf(ctx, append([]string{"-t", "10"}, args...)...)
 		rate := r.End.Received.BitsPerSecond
 		if err == nil && rate < 64e6 {
 			err = errors.New("too slow")
@@ -143,7 +161,7 @@ func iperfTCP(args ...string) func(context.Context, *household) (string, error) 
 
 func iperfUDP(args ...string) func(context.Context, *household) (string, error) {
 	return func(ctx context.Context, h *household) (string, error) {
-		r, err := h.iperf(ctx, append([]string{"-u", "-b", "20M", "-l", "1200", "-t", "5"}, args...)...)
+		r, err := h.iperf(ctx, append([]string{"-u", "-b", "20M", "-l", "1200", "-t", "10"}, args...)...)
 		s := r.End.Sum
 		if err == nil && (s.Lost > 1 || s.Packets == 0) {
 			err = errors.New("too many lost")
@@ -198,6 +216,10 @@ func ping(host string) func(context.Context, *household) (string, error) {
 	}
 }
 
+func pingAtOnce(ctx context.Context, h *household) (string, error) {
+	return h.ping(ctx, webHost, "-c", "10", "-l", "10")
+}
+
 func pingLarge(ctx context.Context, h *household) (string, error) {
 	return h.ping(ctx, webHost, "-c", "3", "-i", "0.2", "-s", "3000")
 }
@@ -216,15 +238,9 @@ func (h *household) ping(ctx context.Context, host string, args ...string) (stri
 // traceroute must show the hub, the router behind it, and the target.
 func traceroute(target string, args ...string) func(context.Context, *household) (string, error) {
 	return func(ctx context.Context, h *household) (string, error) {
-		out, err := h.must(ctx, h.laptop, append([]string{"traceroute", "-n", "-q", "1", "-w", "2", "-m", "5", target}, args...)...)
+		hops, err := h.hops(ctx, target, append([]string{"-m", "5"}, args...)...)
 		if err != nil {
 			return "", err
-		}
-		var hops []string
-		for _, line := range strings.Split(strings.TrimSpace(out), "\n")[1:] {
-			if fields := strings.Fields(line); len(fields) > 1 {
-				hops = append(hops, fields[1])
-			}
 		}
 		router, last := hub4+"1", len(hops)-1
 		if strings.Contains(target, ":") {
@@ -235,6 +251,38 @@ func traceroute(target string, args ...string) func(context.Context, *household)
 		}
 		return strings.Join(hops, " "), err
 	}
+}
+
+// tracerouteICMP asks for one hop at a time. All probes of traceroute -I share a socket, and Linux puts an
+// ICMP error into that socket's queue before it sets SO_ERROR. If traceroute reads the queue in between, poll
+// goes on telling of an error, traceroute looks for it in the empty queue, and takes no reply any more.
+func tracerouteICMP(ctx context.Context, h *household) (string, error) {
+	way := []string{hubInside, hub4 + "1", webHost}
+	for i, want := range way {
+		ttl := strconv.Itoa(i + 1)
+		hops, err := h.hops(ctx, webHost, "-I", "-f", ttl, "-m", ttl)
+		if err == nil && !slices.Equal(hops, []string{want}) {
+			err = fmt.Errorf("hop %s is %s", ttl, strings.Join(hops, " "))
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return strings.Join(way, " "), nil
+}
+
+// hops returns what traceroute shows: of each hop who answered first, or an asterisk.
+func (h *household) hops(ctx context.Context, target string, args ...string) (hops []string, err error) {
+	out, err := h.must(ctx, h.laptop, append([]string{"traceroute", "-n", "-q", "1", "-w", "2", target}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	for _, line := range strings.Split(strings.TrimSpace(out), "\n")[1:] {
+		if fields := strings.Fields(line); len(fields) > 1 {
+			hops = append(hops, fields[1])
+		}
+	}
+	return hops, nil
 }
 
 func dig(kind, want string, args ...string) func(context.Context, *household) (string, error) {

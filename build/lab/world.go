@@ -52,6 +52,7 @@ const (
 	blackHole   = web4 + "66" // forwarded nowhere, in silence
 	unreachable = web4 + "67" // the router says so
 	resolver    = webHost
+	hubInside   = "198.18.0.1" // as devices see it
 )
 
 // newWorld makes the namespaces and links. The world must be closed also after an error.

@@ -159,6 +159,37 @@ func TestRemoveAddrForgets(t *testing.T) {
 	}
 }
 
+// Nor is it joined again when the peer then ends the subflow there; one that it still offers is.
+func TestRemovedAddressIsNotJoinedAgain(t *testing.T) {
+	for _, removed := range []bool{false, true} {
+		s := dialling(t, Config{}, 2)
+		s.skip()
+		s.recv("0 S. 0 ack 1 <capable v1 flags 21 key-B>", "0 . 1 ack 1 <dss ack8 1>")
+		s.skip()
+		s.recv("0 . 1 ack 1 <" + addAddr(1, "10.0.0.2", 0) + ">")
+		s.skip()
+		s.recv("1 S. 0 ack 1 <join id 1 mac mac-B nonce nonce-B>", "1 . 1 ack 1 <dss ack8 1>")
+		s.skip()
+		s.living(2)
+		if removed {
+			s.recv("0 . 1 ack 1 <remove_addr 1>")
+			s.skip()
+		}
+		s.recv("1 R. 1 ack 1")
+		s.living(1)
+		s.advance(10 * second)
+		joins := 0
+		for _, line := range s.left() {
+			if strings.HasPrefix(line, "1 S ") {
+				joins++
+			}
+		}
+		if (joins > 0) == removed {
+			t.Errorf("removed %v: joined %d times", removed, joins)
+		}
+	}
+}
+
 // A path that goes away is withdrawn over another (RFC 8684 3.4.2), and what it carried goes there.
 func TestDetachTellsThePeer(t *testing.T) {
 	s := joined(t, Config{}, 2)

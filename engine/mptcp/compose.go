@@ -189,8 +189,8 @@ func (f *subflow) composeInfinite(o *wire.Options, part tcp.Part, room int) {
 		return
 	}
 	d := wire.DSS{HasMap: true, Map64: true, HasChecksum: id.checksum}
-	d.DSN = f.c.outDSN(f.c.fin.mapFrom)
-	d.SSN = f.ssnOut(f.c.fin.mapFrom)
+	d.DSN = f.c.outDSN(s.mapFrom)
+	d.SSN = f.ssnOut(s.mapFrom)
 	n := d.Len()
 	if f.hasFail {
 		n += wire.FailLen

@@ -1,6 +1,7 @@
 package mptcp
 
 import (
+	"encoding/binary"
 	"io"
 	"net/netip"
 	"sync/atomic"
@@ -118,13 +119,12 @@ func (b *Bond) newConn(source, target netip.AddrPort, client bool) *Conn {
 	c.fin.init()
 	c.signal.init()
 	c.idle.init(b)
-	c.snd.edge = 0
 	c.sched = b.cfg.scheduler()
 	c.latency = newLatency(&b.cfg, false)
 	for {
 		var key [8]byte
 		b.random(key[:])
-		c.id.localKey = be64(key[:])
+		c.id.localKey = binary.BigEndian.Uint64(key[:])
 		c.id.localToken, c.id.localIDSN = wire.KeyToken(c.id.localKey)
 		if _, taken := b.tokens[c.id.localToken]; !taken {
 			break
@@ -134,14 +134,6 @@ func (b *Bond) newConn(source, target netip.AddrPort, client bool) *Conn {
 	b.timers.add(c)
 	b.conns++
 	return c
-}
-
-func be64(p []byte) uint64 {
-	var v uint64
-	for _, x := range p[:8] {
-		v = v<<8 | uint64(x)
-	}
-	return v
 }
 
 // Read copies received octets to p. It returns 0, nil when there are none now, io.EOF after the

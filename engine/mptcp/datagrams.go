@@ -147,9 +147,11 @@ func (b *Bond) divide(now clock.Time, p *bondPath, pkt []byte, most int) {
 	d.id++
 	for at, next := 0, 0; ; at = next {
 		d.buf, next = v.Cut(d.buf[:0], pkt, at, most, d.id)
-		if len(d.buf) > 0 {
-			b.enqueue(now, p, d.buf)
+		if len(d.buf) == 0 {
+			b.counters.Datagrams.Malformed++ // more headers than a fragment holds
+			return
 		}
+		b.enqueue(now, p, d.buf)
 		if next == 0 {
 			return
 		}

@@ -2,6 +2,7 @@ package mptcp
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"testing"
@@ -343,6 +344,20 @@ func TestLongPackets(t *testing.T) {
 		if whole != 1 {
 			t.Errorf("%d came", whole)
 		}
+	}
+
+	t.Log("but not what has more headers than a fragment holds")
+	headed := udp(there6, app6, long)
+	options := make([]byte, 8*256)
+	options[0], options[1] = headed[6], 255
+	headed = slices.Insert(headed, 40, options...)
+	headed[6] = 60 // destination options
+	binary.BigEndian.PutUint16(headed[4:], uint16(len(headed)-40))
+	p.left(1)
+	p.send(1, headed)
+	p.wantPaths(1)
+	if n := p.ends[1].counters.Datagrams.Malformed; n != 1 {
+		t.Errorf("%d counted", n)
 	}
 
 	t.Log("at the client who sent it hears of it")

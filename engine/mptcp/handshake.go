@@ -129,7 +129,7 @@ func (c *Conn) meetPeer(key uint64) {
 
 // drop ends a handshake that lost the race without a word on the network beyond a reset, if any.
 func (f *subflow) drop(now clock.Time) {
-	f.unload()
+	f.letGo(unbounded)
 	f.resetWhy, f.hasReset = wire.Reset{Transient: true}, true
 	f.tcp.Reset(now)
 }

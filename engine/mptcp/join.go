@@ -274,7 +274,7 @@ func (c *Conn) joinEnded(now clock.Time, f *subflow) {
 	spoiled := f.hasReset && f.resetWhy.Reason == wire.Middlebox || f.hasPeerWhy && f.peerWhy.Reason == wire.Middlebox
 	// Until the peer announces the address anew (RFC 8684 3.9.3).
 	failed := !f.ready && (refused || f.hasReset && f.resetWhy.Reason == wire.MPTCPError)
-	if spoiled || failed && !c.b.cfg.Paired {
+	if spoiled || failed && !c.b.cfg.Paired || !c.offersAddress(f.remoteID) {
 		return
 	}
 	a := attempt{path: f.path, remote: f.tcp.Config().Remote, id: f.remoteID}
@@ -314,13 +314,7 @@ func (c *Conn) retryJoins(now clock.Time) {
 }
 
 func (c *Conn) forgetAttempts(p *bondPath) {
-	kept := c.signal.attempts[:0]
-	for _, a := range c.signal.attempts {
-		if a.path != p {
-			kept = append(kept, a)
-		}
-	}
-	c.signal.attempts = kept
+	c.signal.attempts = slices.DeleteFunc(c.signal.attempts, func(a attempt) bool { return a.path == p })
 }
 
 // rejoinAll tries every path again: the connection has no subflow left.

@@ -194,6 +194,12 @@ func TestRoleOverTheLane(t *testing.T) {
 // openLane returns a connection over both paths.
 func openLane(t *testing.T) *laneScript {
 	t.Helper()
+	return openLaneWith(t, "")
+}
+
+// openLaneWith does so with more in what the peer says to the join.
+func openLaneWith(t *testing.T, more string) *laneScript {
+	t.Helper()
 	s := newLane(t, true, Config{Control: "cubic"}, 2)
 	s.dial(DialOptions{})
 	s.skip()
@@ -201,7 +207,7 @@ func openLane(t *testing.T) *laneScript {
 	s.talk()
 	s.recv("0 S. 0 ack 1 <capable v1 flags 01 key-B>", "0 . 1 ack 1 <dss ack8 1>")
 	s.skip()
-	s.recv("1 S. 0 ack 1 <join id 0 mac mac-B nonce nonce-B>", "1 . 1 ack 1 <dss ack8 1>")
+	s.recv("1 S. 0 ack 1 <join id 0 mac mac-B nonce nonce-B"+more+">", "1 . 1 ack 1 <dss ack8 1>")
 	s.skip()
 	s.living(2)
 	return s

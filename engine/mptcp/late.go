@@ -250,7 +250,7 @@ func (c *Conn) remove(now clock.Time, f *subflow) {
 	if c.phase != over {
 		c.reinjectAll(f)
 	}
-	f.unload()
+	f.letGo(unbounded)
 	if c.id.initial == f {
 		c.id.initial = nil
 	}
@@ -262,17 +262,6 @@ func (c *Conn) remove(now clock.Time, f *subflow) {
 		c.askEnded(now, f)
 	}
 	f.maps, f.held = nil, nil
-}
-
-// unload takes from the subflow what it was given.
-func (f *subflow) unload() {
-	for {
-		x, ok := f.chunks.pop(unbounded)
-		if !ok {
-			return
-		}
-		f.c.out.hold(x.at, x.n, -1)
-	}
 }
 
 // orphaned decides what becomes of a connection whose last subflow has ended.

@@ -80,7 +80,7 @@ func (f *subflow) leave(now clock.Time) {
 	case !f.ready || f.leaving == ByReset:
 		f.reset(now, wire.Unspecified, false)
 		c.reinjectAll(f)
-		f.unload()
+		f.letGo(unbounded)
 	default:
 		f.tcp.Abandon(now)
 	}

@@ -74,15 +74,7 @@ func TestPeerSaidItBefore(t *testing.T) {
 
 // The role that a join told is forgotten for what PATH says.
 func TestRoleReplacesThatOfTheJoin(t *testing.T) {
-	s := newLane(t, true, Config{Control: "cubic"}, 2)
-	s.dial(DialOptions{})
-	s.skip()
-	s.advance(20 * ms)
-	s.talk()
-	s.recv("0 S. 0 ack 1 <capable v1 flags 01 key-B>", "0 . 1 ack 1 <dss ack8 1>")
-	s.skip()
-	s.recv("1 S. 0 ack 1 <join id 0 mac mac-B nonce nonce-B backup>", "1 . 1 ack 1 <dss ack8 1>")
-	s.skip()
+	s := openLaneWith(t, " backup")
 	s.peer.SetPath(s.now, datagram.PathState{ID: 1, Role: datagram.Backup})
 	s.talk()
 	if f := s.c.subflows[1]; !f.isBackup() {

@@ -330,13 +330,7 @@ func (f *subflow) Acked(now clock.Time, t *tcp.Subflow, off uint64) {
 	if f.suspect {
 		f.back(now)
 	}
-	for {
-		x, ok := f.chunks.pop(off)
-		if !ok {
-			break
-		}
-		c.out.hold(x.at, x.n, -1)
-	}
+	f.letGo(off)
 	if c.plain() && c.phase >= open {
 		c.acknowledged(now, min(off, c.snd.next))
 	} else if c.id.confirmed || !c.client {
@@ -345,6 +339,17 @@ func (f *subflow) Acked(now clock.Time, t *tcp.Subflow, off uint64) {
 		if c.phase == open {
 			c.allow()
 		}
+	}
+}
+
+// letGo ends what the subflow has to do with octets before off of its stream.
+func (f *subflow) letGo(off uint64) {
+	for {
+		x, ok := f.chunks.pop(off)
+		if !ok {
+			return
+		}
+		f.c.out.hold(x.at, x.n, -1)
 	}
 }
 

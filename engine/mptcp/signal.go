@@ -259,6 +259,12 @@ func (f *subflow) receiveAddress(now clock.Time, a *wire.AddAddr) {
 	c.learnAddress(now, p)
 }
 
+// offersAddress reports whether the peer has not taken the address of that number back: what it took back is
+// not for new subflows (RFC 8684 3.4.2).
+func (c *Conn) offersAddress(id uint8) bool {
+	return id == 0 || slices.ContainsFunc(c.signal.theirs, func(p peerAddress) bool { return p.id == id })
+}
+
 // receiveRemove is RFC 8684 3.4.2: a subflow that still answers stays.
 func (f *subflow) receiveRemove(now clock.Time, r *wire.RemoveAddr) {
 	c := f.c

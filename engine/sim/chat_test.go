@@ -47,6 +47,7 @@ var (
 // Beside uploads that fill both links datagrams all arrive, in order, over one path, and on average hardly later
 // than over an empty one; and the links are full. What the uploads' startup builds for a round trip is no loss.
 func TestDatagramsBesideConnections(t *testing.T) {
+	t.Parallel()
 	p, _, far, r := chatting(Chat{Flows: 5, Every: 20 * time.Millisecond, Size: 200, Until: 6 * s}, chatA, chatB)
 	for i := range 3 {
 		p.plan(&Plan{Target: netip.AddrPortFrom(hub4, uint16(80+i)), Up: 60 << 20})
@@ -73,6 +74,7 @@ func TestDatagramsBesideConnections(t *testing.T) {
 
 // When the path of a flow goes silent it moves, once, soon, and with it what comes back.
 func TestDatagramsLeaveADeadPath(t *testing.T) {
+	t.Parallel()
 	for _, busy := range []bool{false, true} {
 		p, near, far, r := chatting(Chat{Flows: 3, Every: 10 * time.Millisecond, Size: 200, Until: 4 * s}, chatA, chatB)
 		if busy {
@@ -107,6 +109,7 @@ func TestDatagramsLeaveADeadPath(t *testing.T) {
 
 // A flood of datagrams gets most of its path, not all: a connection goes on there too.
 func TestFloodStarvesNobody(t *testing.T) {
+	t.Parallel()
 	one := Conditions{Rate: 20e6, Delay: 10 * time.Millisecond, QueueTime: 80 * time.Millisecond}
 	p, _, far, _ := chatting(Chat{Flows: 4, Every: time.Millisecond, Size: 1200, Until: 10 * s}, one)
 	p.plan(&Plan{Target: netip.AddrPortFrom(hub4, 80), Up: 100 << 20})
@@ -126,6 +129,7 @@ func TestFloodStarvesNobody(t *testing.T) {
 
 // Detaching moves flows in the same instant here, and there as soon as word comes.
 func TestDatagramsOfADetachedPath(t *testing.T) {
+	t.Parallel()
 	p, near, far, r := chatting(Chat{Flows: 3, Every: 5 * time.Millisecond, Size: 200, Until: 3 * s}, chatA, chatB)
 	p.plan(&Plan{Target: netip.AddrPortFrom(hub4, 80), Up: 40 << 20, Down: 40 << 20})
 	at := clock.Time(1500 * time.Millisecond)

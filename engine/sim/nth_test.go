@@ -61,7 +61,7 @@ func shortScenario(paired bool, manner Manner) *Scenario {
 
 // TestNthPacket has each single packet of a connection's life lost, doubled and damaged in turn.
 func TestNthPacket(t *testing.T) {
-	for _, paired := range []bool{false, true} {
+	for _, paired := range some(1, []bool{false, true}) {
 		for _, manner := range []Manner{EachWhenDone, ServerLast} {
 			for _, do := range []string{"drop", "duplicate", "corrupt", "twice"} {
 				name := fmt.Sprintf("paired=%v/%v/%s", paired, manner, do)

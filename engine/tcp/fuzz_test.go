@@ -92,11 +92,7 @@ func (c *careless) Changed(now clock.Time, s *Subflow) {}
 func FuzzReceive(f *testing.F) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for range 300 {
-		p := make([]byte, 100+rng.IntN(3000))
-		for i := range p {
-			p[i] = byte(rng.Uint32())
-		}
-		f.Add(p)
+		f.Add(noise(rng, 3000))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) { receiveAnything(t, &input{data}) })
 }
@@ -226,11 +222,16 @@ func anySegment(s *Subflow, in *input) *wire.Segment {
 // TestReceiveAnything is the fuzz target with inputs long enough to get somewhere.
 func TestReceiveAnything(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 7))
-	for range 5000 {
-		p := make([]byte, 100+rng.IntN(6000))
-		for i := range p {
-			p[i] = byte(rng.Uint32())
-		}
-		receiveAnything(t, &input{p})
+	for range 5000 / slowness {
+		receiveAnything(t, &input{noise(rng, 6000)})
 	}
+}
+
+// noise returns 100 octets and up to so many more.
+func noise(rng *rand.Rand, more int) []byte {
+	p := make([]byte, 100+rng.IntN(more))
+	for i := range p {
+		p[i] = byte(rng.Uint32())
+	}
+	return p
 }

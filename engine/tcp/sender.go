@@ -72,17 +72,6 @@ func (s *Subflow) Outstanding() int {
 	return int(min(s.snd.nxt, end)-min(s.snd.una, end)) - s.snd.flight.sacked
 }
 
-// Unacked calls yield with every part that has left and is not acknowledged, in order, until it
-// returns false: what an owner sends elsewhere when this subflow is late or dead.
-func (s *Subflow) Unacked(yield func(Part) bool) {
-	f := &s.snd.flight
-	for id := f.head; id != f.tail; id++ {
-		if r := f.get(id); r.fate != sacked && r.n > 0 && !yield(r.part()) {
-			return
-		}
-	}
-}
-
 // maySend reports whether new data may be sent in this state. Before the third ACK it may when
 // data may ride in a SYN (RFC 7413 4.2.2).
 func (s *Subflow) maySend() bool {

@@ -79,15 +79,12 @@ const (
 
 // Subflow is one TCP connection over one path.
 type Subflow struct {
-	// Tag is the owner's: the subflow does not look at it.
-	Tag any
-
 	owner Owner
 	path  *path.Path
 	cfg   Config
 	state State
 	err   error
-	heard clock.Time
+	heard clock.Time // when the last acceptable segment came
 	stats Stats
 
 	handshake handshake
@@ -117,9 +114,6 @@ func (s *Subflow) State() State { return s.state }
 
 // Err returns why the subflow is Closed: nil after an orderly close.
 func (s *Subflow) Err() error { return s.err }
-
-// Heard returns when the last acceptable segment came.
-func (s *Subflow) Heard() clock.Time { return s.heard }
 
 // Config returns the configuration with what was negotiated.
 func (s *Subflow) Config() *Config { return &s.cfg }

@@ -20,6 +20,11 @@ const recentMax = 24 * 24 * time.Hour
 // millis is the clock behind TSval.
 func millis(now clock.Time) uint32 { return uint32(int64(now) / int64(time.Millisecond)) }
 
+// old reports whether TS.Recent rules out that val comes now.
+func (t *timestamps) old(now clock.Time, val uint32) bool {
+	return int32(val-t.recent) < 0 && now.Sub(t.recentAt) <= recentMax
+}
+
 func (t *timestamps) learn(now clock.Time, val uint32) { t.recent, t.recentAt = val, now }
 
 // fresh protects against wrapped sequence numbers (RFC 7323 5.3): what has an old timestamp is old, and
@@ -31,13 +36,12 @@ func (t *timestamps) fresh(now clock.Time, seg *wire.Segment, on bool) bool {
 	if seg.Options.Has&wire.HasTimestamps == 0 {
 		return false
 	}
-	return int32(seg.Options.TSVal-t.recent) >= 0 || now.Sub(t.recentAt) > recentMax
+	return !t.old(now, seg.Options.TSVal)
 }
 
 // note keeps the timestamp to echo (RFC 7323 4.3).
 func (t *timestamps) note(now clock.Time, seg *wire.Segment, left int64, s *Subflow) {
-	if s.cfg.Timestamps && seg.Options.Has&wire.HasTimestamps != 0 && left <= int64(t.lastAck) &&
-		(int32(seg.Options.TSVal-t.recent) >= 0 || now.Sub(t.recentAt) > recentMax) {
+	if s.cfg.Timestamps && seg.Options.Has&wire.HasTimestamps != 0 && left <= int64(t.lastAck) && !t.old(now, seg.Options.TSVal) {
 		t.learn(now, seg.Options.TSVal)
 	}
 }

@@ -9,17 +9,21 @@ import (
 // Cut appends to buf the piece of a packet from the octet at on behind its headers, as a fragment of at
 // most mtu octets (RFC 791 3.2, RFC 8200 4.5), and returns where the next one begins: 0 after the last. What
 // is cut may be a fragment itself. id names the datagram unless it has a name that holds: that of a fragment,
-// or of a packet that may be fragmented by anybody. An mtu too small for eight octets appends nothing.
+// or of a packet that may be fragmented by anybody. An mtu too small for eight octets behind all headers, which the
+// first fragment must have (RFC 7112 5), appends nothing.
 func (p *Packet) Cut(buf, pkt []byte, at, mtu int, id uint32) (piece []byte, next int) {
 	head := p.fixed
 	if p.Source.Is6() {
 		head += fragmentLen
 	}
-	n, rest := mtu-head, p.length-p.part-at
-	if n < 8 || rest <= 0 || at < 0 {
-		return buf, 0
+	n, rest, least := mtu-head, p.length-p.part-at, 8
+	if at == 0 && p.Offset == 0 {
+		least += p.body - p.part
 	}
 	last := rest <= n
+	if n < 8 || !last && n&^7 < least || rest <= 0 || at < 0 {
+		return buf, 0
+	}
 	if last {
 		n = rest
 	} else {

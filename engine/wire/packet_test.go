@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -99,7 +100,7 @@ func TestReaddress(t *testing.T) {
 			if err := p.Parse(pkt); err != nil {
 				t.Fatal(name, err)
 			}
-			if n := testing.AllocsPerRun(1, func() { p.Readdress(pkt, from, to); p.Readdress(pkt, to, from) }); n != 0 {
+			if n := testing.AllocsPerRun(100, func() { p.Readdress(pkt, from, to); p.Readdress(pkt, to, from) }); n != 0 {
 				t.Errorf("%s: %v allocations", name, n)
 			}
 			if !bytes.Equal(pkt, before) {
@@ -243,6 +244,33 @@ func TestCutOptions(t *testing.T) {
 	pieces := cut(t, mendIP(pkt), 80, 1)
 	if want := []byte{1, 1, 1, 0x94, 4, 0, 0, 0}; !bytes.Equal(pieces[0][20:28], options) || !bytes.Equal(pieces[1][20:28], want) {
 		t.Errorf("%x, then %x", pieces[0][20:28], pieces[1][20:28])
+	}
+}
+
+// The first fragment has all headers, and enough behind them to tell whose it is (RFC 7112 5).
+func TestCutLeavesHeadersTogether(t *testing.T) {
+	d := Datagram{Payload: make([]byte, 100)}
+	d.Source, d.Target = ends("[2001:db8::1]:7", "[2001:db8::2]:9")
+	flat := d.Append(nil)
+	options := make([]byte, 48)
+	options[0], options[1] = flat[6], 5
+	pkt := slices.Concat(flat[:ip6Len], options, flat[ip6Len:])
+	pkt[6] = extDestination
+	binary.BigEndian.PutUint16(pkt[4:], uint16(len(pkt)-ip6Len))
+	var p, q Packet
+	if err := p.Parse(pkt); err != nil {
+		t.Fatal(err)
+	}
+	enough := ip6Len + fragmentLen + len(options) + 8
+	if piece, next := p.Cut(nil, pkt, 0, enough-1, 1); len(piece) > 0 || next != 0 {
+		t.Errorf("%d octets of which some are headers, then %d", len(piece), next)
+	}
+	piece, next := p.Cut(nil, pkt, 0, enough, 1)
+	if err := q.Parse(piece); err != nil || q.From != 7 || q.To != 9 || next != len(options)+8 {
+		t.Errorf("%v: %+v, then %d", err, q, next)
+	}
+	if later, _ := p.Cut(nil, pkt, next, enough-1, 1); len(later) != enough-8 {
+		t.Errorf("the next has %d octets", len(later))
 	}
 }
 

@@ -60,9 +60,6 @@ type piece struct {
 	octets []byte
 }
 
-// Waiting reports whether something is incomplete.
-func (a *Assembly) Waiting() bool { return len(a.partials) > 0 }
-
 // Add takes a fragment, which it copies, and returns the whole packet when it was the last that missed.
 // Fragments that overlap others, or make no packet, spoil theirs (RFC 5722).
 func (a *Assembly) Add(p *Packet, now time.Time) []byte {

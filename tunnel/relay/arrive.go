@@ -2,7 +2,6 @@ package relay
 
 import (
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"tandem/tunnel/packet"
@@ -94,7 +93,7 @@ func (d *Datagrams) arrive(b *batch, m *mapping, a *arrival) {
 	}
 	d.counts.received.Add(1)
 	d.counts.receivedOctets.Add(uint64(len(a.payload)))
-	b.end(at, d.cfg.MTU, &d.ids)
+	b.end()
 }
 
 // appendEcho turns an ICMP echo reply as a socket gives it into a packet with the client's identifier.
@@ -106,17 +105,8 @@ func appendEcho(buf []byte, p *packet.Packet, id uint16, message []byte) []byte 
 	return p.AppendEcho(buf, packet.Echo{Reply: true, ID: id, Seq: seq, Payload: message[8:]})
 }
 
-// end makes a packet of what was appended behind at: fragments, if it is longer than the way takes.
-func (b *batch) end(at, mtu int, ids *atomic.Uint32) {
-	var p packet.Packet
-	if len(b.octets)-at <= mtu || p.Parse(b.octets[at:]) != nil {
-		b.ends = append(b.ends, len(b.octets))
-		return
-	}
-	p.ID = ids.Add(1)
-	p.Body = append([]byte(nil), p.Body...)
-	b.octets, b.ends = p.AppendFragments(b.octets[:at], b.ends, mtu)
-}
+// end makes a packet of what was appended behind the last.
+func (b *batch) end() { b.ends = append(b.ends, len(b.octets)) }
 
 // arriveError tells the client what became of a packet of its, in the words of who complained. Without a
 // quote that the client knows there is nothing to tell.
@@ -133,5 +123,5 @@ func (d *Datagrams) arriveError(b *batch, m *mapping, a *arrival) {
 		return
 	}
 	d.counts.errors.Add(1)
-	b.ends = append(b.ends, len(b.octets))
+	b.end()
 }

@@ -17,7 +17,8 @@ type DatagramsConfig struct {
 	Hub4, Hub6   netip.Addr // of the hub inside the tunnel: who complains, who answers DNS
 	Reach        Reach      // nil: everything is allowed
 
-	// Send takes packets to the client. It must not wait, and keeps none; several goroutines call it.
+	// Send takes whole IP packets to the client, however long. It must not wait, and keeps none; several
+	// goroutines call it.
 	Send func(pkts [][]byte)
 	// DNS answers a query to port 53 of the hub; nil is no answer. It may wait until ctx ends. nil: nobody listens there.
 	DNS func(ctx context.Context, query []byte) (answer []byte)
@@ -25,7 +26,7 @@ type DatagramsConfig struct {
 	Mappings int          // at a time; the longest idle go first; 0: 4096
 	Take     func() bool  // asks for one more file; without it, too, the longest idle go; nil: there is always one
 	Give     func()       // gives a file back; set if Take is
-	MTU      int          // of packets to the client: longer ones are fragmented; 0: 1280
+	MTU      int          // of the client's device: longer IPv6 packets were cut by who sent them; 0: 1280
 	Log      *slog.Logger // nil: silent
 }
 
@@ -44,13 +45,11 @@ type Datagrams struct {
 	batches  sync.Pool    // of *batch
 	counts   counts
 	asking   chan struct{} // full of DNS queries
-	ids      atomic.Uint32 // of fragmented packets
 	ctx      context.Context
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 	mappings map[key]*mapping // of the goroutine that forwards
 	buf      []byte           // of it too
-	whole    packet.Assembly  // of it too
 }
 
 const (
@@ -108,7 +107,7 @@ func newDatagrams(cfg DatagramsConfig, open opener) *Datagrams {
 }
 
 // Receive takes whole IP packets from the client. It copies them and never waits: what is too much for the
-// queue is dropped and counted.
+// queue is dropped and counted, as are fragments.
 func (d *Datagrams) Receive(pkts [][]byte) {
 	for _, pkt := range pkts {
 		if d.octets.Add(int64(len(pkt))) > queueOctets {
@@ -163,14 +162,13 @@ func (d *Datagrams) run() {
 			d.forward(*pkt)
 			d.octets.Add(int64(-len(*pkt)))
 			d.packets.Put(pkt)
-			if !ticking && (len(d.mappings) > 0 || d.whole.Waiting()) {
+			if !ticking && len(d.mappings) > 0 {
 				ticking = true
 				sweep.Reset(sweeping)
 			}
 		case now := <-sweep.C:
 			d.expire(now)
-			d.whole.Expire(now)
-			if ticking = len(d.mappings) > 0 || d.whole.Waiting(); ticking {
+			if ticking = len(d.mappings) > 0; ticking {
 				sweep.Reset(sweeping)
 			}
 		}

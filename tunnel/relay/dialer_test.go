@@ -1,18 +1,15 @@
 package relay_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -95,36 +92,12 @@ func (s *site) connect() (o *relaytest.Offer, asker *relaytest.End, target *net.
 
 func TestNetBothWaysAndHalfClose(t *testing.T) {
 	_, asker, target := open(t).connect()
-	say(t, asker, "hello")
-	hear(t, target, "hello")
-	asker.CloseWrite()
-	hearEnd(t, target, io.EOF)
-	say(t, target, "still here")
-	hear(t, asker, "still here")
-	target.CloseWrite()
-	hearEnd(t, asker, io.EOF)
+	converse(t, asker, target)
 }
 
 func TestNetBulk(t *testing.T) {
 	_, asker, target := open(t).connect()
-	octets := make([]byte, 8<<20)
-	rand.NewChaCha8([32]byte{}).Read(octets)
-	var all sync.WaitGroup
-	for _, way := range []struct {
-		w interface {
-			io.Writer
-			CloseWrite() error
-		}
-		r io.Reader
-	}{{asker, target}, {target, asker}} {
-		all.Go(func() { way.w.Write(octets); way.w.CloseWrite() })
-		all.Go(func() {
-			if got, err := io.ReadAll(way.r); err != nil || !bytes.Equal(got, octets) {
-				t.Errorf("%d octets of %d, %v", len(got), len(octets), err)
-			}
-		})
-	}
-	all.Wait()
+	exchange(t, asker, target, 8<<20)
 }
 
 // A target's reset reaches the asker as one, also after the asker has ended, and after the target was written to.

@@ -11,7 +11,7 @@ import (
 // forward takes a packet of the client as a router would: a hop less to live, and an answer if it goes no further.
 func (d *Datagrams) forward(pkt []byte) {
 	var p packet.Packet
-	if err := p.Parse(pkt); err != nil || p.Source != d.host(p.Target.Is4()) {
+	if err := p.Parse(pkt); err != nil || p.Fragment() || p.Source != d.host(p.Target.Is4()) {
 		d.counts.malformed.Add(1)
 		return
 	}
@@ -20,11 +20,6 @@ func (d *Datagrams) forward(pkt []byte) {
 	if !toHub && p.TTL <= 1 {
 		d.complain(d.hub(v4), packet.Expired, 0, pkt)
 		return
-	}
-	if p.Fragment() {
-		if pkt = d.whole.Add(&p, time.Now()); pkt == nil || p.Parse(pkt) != nil {
-			return
-		}
 	}
 	switch {
 	case p.Protocol == wire.UDP:
@@ -61,7 +56,7 @@ func (d *Datagrams) forwardEcho(p *packet.Packet, pkt []byte, toHub bool) {
 		answer := packet.Packet{Source: p.Target, Target: p.Source, TOS: p.TOS, DF: true}
 		b := d.batches.Get().(*batch)
 		b.octets = answer.AppendEcho(b.octets, e)
-		b.end(0, d.cfg.MTU, &d.ids)
+		b.end()
 		d.deliver(b)
 	default:
 		k := key{v4: p.Target.Is4(), echo: true, number: e.ID}
@@ -81,7 +76,7 @@ func (d *Datagrams) send(k key, p *packet.Packet, pkt []byte, target netip.AddrP
 	m, err := d.mapping(k, now)
 	if err == nil {
 		m.sends(now, target, pkt, cap(pkt)-cap(quoted), d.contacts())
-		err = m.sock.send(message, target, hop{tos: p.TOS, ttl: p.TTL - 1, df: p.DF})
+		err = m.sock.send(message, target, hop{tos: p.TOS, ttl: p.TTL - 1, df: d.uncut(p, pkt)})
 	}
 	if err == nil {
 		d.counts.sent.Add(1)
@@ -99,6 +94,12 @@ func (d *Datagrams) send(k key, p *packet.Packet, pkt []byte, target netip.AddrP
 	d.complain(d.hub(k.v4), kind, mtu, pkt)
 }
 
+// uncut reports whether a packet must not be cut on its way. IPv4 says so of itself. An IPv6 packet longer than the
+// client's device takes came in fragments: its sender does already what it could be told, so here it is done again.
+func (d *Datagrams) uncut(p *packet.Packet, pkt []byte) bool {
+	return p.DF && (p.Target.Is4() || len(pkt) <= d.cfg.MTU)
+}
+
 // ask has the hub's resolver answer, beside everything else.
 func (d *Datagrams) ask(p *packet.Packet, source uint16, query []byte) {
 	select {
@@ -114,7 +115,7 @@ func (d *Datagrams) ask(p *packet.Packet, source uint16, query []byte) {
 		if text := d.cfg.DNS(d.ctx, query); text != nil {
 			b := d.batches.Get().(*batch)
 			b.octets = answer.AppendUDP(b.octets, 53, source, text)
-			b.end(0, d.cfg.MTU, &d.ids)
+			b.end()
 			d.deliver(b)
 		}
 	})

@@ -117,6 +117,52 @@ func hearEnd(t *testing.T, s io.Reader, want error) {
 	}
 }
 
+// A speaker is one end of a connection, of either kind.
+type speaker interface {
+	io.ReadWriter
+	CloseWrite() error
+}
+
+// converse is what both say, of whom the asker ends first.
+func converse(t *testing.T, asker, target speaker) {
+	t.Helper()
+	say(t, asker, "hello")
+	hear(t, target, "hello")
+	say(t, target, "and hello")
+	hear(t, asker, "and hello")
+	asker.CloseWrite()
+	hearEnd(t, target, io.EOF)
+	say(t, target, "still here")
+	hear(t, asker, "still here")
+	target.CloseWrite()
+	hearEnd(t, asker, io.EOF)
+}
+
+// exchange has both send n octets at once, in pieces of any length, and hear all of the other's, in order.
+func exchange(t *testing.T, asker, target speaker, n int) {
+	t.Helper()
+	var all sync.WaitGroup
+	for i, way := range [][2]speaker{{asker, target}, {target, asker}} {
+		octets := make([]byte, n)
+		rand.NewChaCha8([32]byte{byte(i)}).Read(octets)
+		all.Go(func() {
+			dice := rand.New(rand.NewPCG(uint64(i), 0))
+			for rest := octets; len(rest) > 0; {
+				n := min(len(rest), 1+dice.IntN(1<<dice.IntN(18)))
+				way[0].Write(rest[:n])
+				rest = rest[n:]
+			}
+			way[0].CloseWrite()
+		})
+		all.Go(func() {
+			if got, err := io.ReadAll(way[1]); err != nil || !bytes.Equal(got, octets) {
+				t.Errorf("%d octets of %d, %v", len(got), len(octets), err)
+			}
+		})
+	}
+	all.Wait()
+}
+
 func bubble(t *testing.T, cfg relay.Config, story func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -129,16 +175,7 @@ func bubble(t *testing.T, cfg relay.Config, story func(t *testing.T, w *world)) 
 func TestBothWaysAndHalfClose(t *testing.T) {
 	bubble(t, relay.Config{}, func(t *testing.T, w *world) {
 		_, asker, target := w.connect()
-		say(t, asker, "hello")
-		hear(t, target, "hello")
-		say(t, target, "and hello")
-		hear(t, asker, "and hello")
-		asker.CloseWrite()
-		hearEnd(t, target, io.EOF)
-		say(t, target, "still here")
-		hear(t, asker, "still here")
-		target.CloseWrite()
-		hearEnd(t, asker, io.EOF)
+		converse(t, asker, target)
 		synctest.Wait()
 		if w.counters.Open.Load() != 0 || w.counters.Joined.Load() != 1 || w.counters.Aborted.Load() != 0 {
 			t.Error("not counted as over in order")
@@ -387,26 +424,7 @@ func TestBulk(t *testing.T) {
 		bubble(t, relay.Config{Buffers: c.buffers}, func(t *testing.T, w *world) {
 			w.plain = c.plain
 			_, asker, target := w.connect()
-			var all sync.WaitGroup
-			for i, way := range [][2]*relaytest.End{{asker, target}, {target, asker}} {
-				octets := make([]byte, 3<<20)
-				rand.NewChaCha8([32]byte{byte(i)}).Read(octets)
-				all.Go(func() {
-					dice := rand.New(rand.NewPCG(uint64(i), 0))
-					for rest := octets; len(rest) > 0; {
-						n := min(len(rest), 1+dice.IntN(1<<dice.IntN(18)))
-						way[0].Write(rest[:n])
-						rest = rest[n:]
-					}
-					way[0].CloseWrite()
-				})
-				all.Go(func() {
-					if got, err := io.ReadAll(way[1]); err != nil || !bytes.Equal(got, octets) {
-						t.Errorf("%d octets of %d, %v", len(got), len(octets), err)
-					}
-				})
-			}
-			all.Wait()
+			exchange(t, asker, target, 3<<20)
 		})
 	}
 }

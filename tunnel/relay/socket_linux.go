@@ -2,6 +2,7 @@ package relay
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -92,13 +93,41 @@ func makeSocket(k key, family, kind, protocol int) (socket, error) {
 
 var options4 = [][3]int{
 	{unix.SOL_IP, unix.IP_RECVERR, 1}, {unix.SOL_IP, unix.IP_RECVTTL, 1}, {unix.SOL_IP, unix.IP_RECVTOS, 1},
-	{unix.SOL_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT},
 }
 
-// IPv6 is never fragmented by routers: what is too big is told.
 var options6 = [][3]int{
 	{unix.SOL_IPV6, unix.IPV6_RECVERR, 1}, {unix.SOL_IPV6, unix.IPV6_RECVHOPLIMIT, 1}, {unix.SOL_IPV6, unix.IPV6_RECVTCLASS, 1},
-	{unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO}, {unix.SOL_IPV6, unix.IPV6_DONTFRAG, 1},
+}
+
+// By whether packets must not be cut, which is DF. Those of IPv6 that may are cut here, as no router does it, to what
+// is known of the way.
+var (
+	cutting4 = map[bool][][3]int{
+		true:  {{unix.SOL_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO}},
+		false: {{unix.SOL_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT}},
+	}
+	cutting6 = map[bool][][3]int{
+		true:  {{unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO}, {unix.SOL_IPV6, unix.IPV6_DONTFRAG, 1}},
+		false: {{unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_WANT}, {unix.SOL_IPV6, unix.IPV6_DONTFRAG, 0}},
+	}
+)
+
+func setOptions(fd int, options [][3]int) error {
+	for _, o := range options {
+		if err := unix.SetsockoptInt(fd, o[0], o[1], o[2]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cut makes df hold for what is sent from now on.
+func (s *sysSocket) cut(fd int, df bool) error {
+	s.df = df
+	if s.key.v4 {
+		return setOptions(fd, cutting4[df])
+	}
+	return setOptions(fd, cutting6[df])
 }
 
 func (s *sysSocket) prepare(fd int) error {
@@ -106,10 +135,8 @@ func (s *sysSocket) prepare(fd int) error {
 	if s.key.v4 {
 		options, local = options4, &unix.SockaddrInet4{}
 	}
-	for _, o := range options {
-		if err := unix.SetsockoptInt(fd, o[0], o[1], o[2]); err != nil {
-			return err
-		}
+	if err := errors.Join(setOptions(fd, options), s.cut(fd, false)); err != nil {
+		return err
 	}
 	if s.raw {
 		if err := s.filter(fd); err != nil {
@@ -177,9 +204,8 @@ func (s *sysSocket) send(message []byte, target netip.AddrPort, h hop) error {
 }
 
 func (s *sysSocket) sendOnce(fd uintptr) {
-	if s.key.v4 && s.hop.df != s.df {
-		s.df = s.hop.df
-		unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_MTU_DISCOVER, discover[s.df])
+	if s.hop.df != s.df {
+		s.cut(int(fd), s.hop.df)
 	}
 	for range 4 {
 		_, s.err = unix.SendmsgN(int(fd), s.what, s.control, s.to, 0)
@@ -188,8 +214,6 @@ func (s *sysSocket) sendOnce(fd uintptr) {
 		}
 	}
 }
-
-var discover = map[bool]int{true: unix.IP_PMTUDISC_DO, false: unix.IP_PMTUDISC_DONT}
 
 func (s *sysSocket) sockaddr(target netip.AddrPort) unix.Sockaddr {
 	port := int(target.Port())

@@ -22,7 +22,7 @@ var (
 	loop6 = netip.IPv6Loopback()
 )
 
-// A wire is Datagrams with the host's own sockets, and what the client hears.
+// A liveLane is Datagrams with the host's own sockets, and what the client hears.
 type liveLane struct {
 	*Datagrams
 	t     *testing.T
@@ -68,12 +68,7 @@ func (l *liveLane) next() packet.Packet {
 func (l *liveLane) wantError(from netip.Addr, kind packet.Kind, about []byte) packet.Packet {
 	l.t.Helper()
 	p := l.next()
-	if got := packet.KindOf(from.Is4(), p.Body[0], p.Body[1]); got != kind || p.Source != from {
-		l.t.Fatalf("kind %d from %v, want %d from %v", got, p.Source, kind, from)
-	}
-	if quote := p.Body[8:]; len(quote) < 28 || !bytes.HasPrefix(about, quote) {
-		l.t.Fatalf("quoted %x of %x", quote, about)
-	}
+	checkError(l.t, p, from, kind, about)
 	return p
 }
 
@@ -134,6 +129,35 @@ func TestLiveUDP(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// IPv6 that was cut before is cut again where that is needed, whatever went before it; what was not is told to be too big.
+func TestLiveLongIPv6(t *testing.T) {
+	server, target := listenUDP(t, loop6)
+	long := make([]byte, 65500) // with headers more than the loopback takes
+	for _, known := range []int{1 << 17, 1400} {
+		l := live(t)
+		l.cfg.MTU = known // nothing has come yet
+		send := func(payload []byte) []byte {
+			pkt := from(loop6).AppendUDP(nil, 4000, target.Port(), payload)
+			l.Receive([][]byte{pkt})
+			return pkt
+		}
+		arrives := func(payload []byte) {
+			t.Helper()
+			if n, _, err := server.ReadFromUDPAddrPort(make([]byte, len(long)+1)); n != len(payload) || err != nil {
+				t.Errorf("%d octets of %d came, %v", n, len(payload), err)
+			}
+		}
+		send(long[:100])
+		arrives(long[:100])
+		pkt := send(long)
+		if known > len(pkt) {
+			l.wantError(hub6, packet.TooBig, pkt)
+		} else {
+			arrives(long)
+		}
 	}
 }
 

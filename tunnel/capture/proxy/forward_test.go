@@ -3,7 +3,6 @@ package proxy
 import (
 	"bufio"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -27,28 +26,16 @@ func TestForward(t *testing.T) {
 		{"http://[2001:db8::7]/", "[2001:db8::7]:80", "POST [2001:db8::7]/ hello"},
 	} {
 		for _, body := range []io.Reader{strings.NewReader("hello"), io.MultiReader(strings.NewReader("hello"))} { // of known length, and chunked
-			answered := make(chan struct{})
-			go func() {
-				defer close(answered)
-				o := next(t, p)
-				if o.Target().String() != c.target {
-					t.Errorf("%s: to %v", c.url, o.Target())
-				}
-				far, err := net.Dial("tcp", server.Listener.Addr().String())
-				must(t, err)
-				s, err := o.Accept()
-				must(t, err)
-				go func() { io.Copy(far, s); far.Close() }()
-				io.Copy(s, far)
-				s.Close()
-			}()
-			answer, err := client.Post(c.url, "text/plain", body)
+			answered := joinNext(t, p, server)
+			said, err := client.Post(c.url, "text/plain", body)
 			must(t, err)
-			if got, err := io.ReadAll(answer.Body); err != nil || string(got) != c.want {
+			if got, err := io.ReadAll(said.Body); err != nil || string(got) != c.want {
 				t.Errorf("%s: %q, %v", c.url, got, err)
 			}
-			answer.Body.Close()
-			<-answered
+			said.Body.Close()
+			if target := <-answered; target != c.target {
+				t.Errorf("%s: to %v", c.url, target)
+			}
 		}
 	}
 }

@@ -120,6 +120,24 @@ func TestSOCKS(t *testing.T) {
 	}
 }
 
+// joinNext joins the next offer with a server, and tells whom it was for when all is said.
+func joinNext(t *testing.T, p *Proxy, server *httptest.Server) (target <-chan string) {
+	told := make(chan string, 1)
+	go func() {
+		defer close(told)
+		o := next(t, p)
+		far, err := net.Dial("tcp", server.Listener.Addr().String())
+		must(t, err)
+		s, err := o.Accept()
+		must(t, err)
+		go func() { io.Copy(far, s); far.Close() }()
+		io.Copy(s, far)
+		s.Close()
+		told <- o.Target().String()
+	}()
+	return told
+}
+
 // Real clients of HTTP reach who they ask for by CONNECT.
 func TestHTTP(t *testing.T) {
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { io.WriteString(w, q.Host) }))
@@ -133,24 +151,13 @@ func TestHTTP(t *testing.T) {
 		transport := server.Client().Transport.(*http.Transport).Clone()
 		transport.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: at, User: user})
 		transport.TLSClientConfig.ServerName = "example.com" // the certificate's
-		answered := make(chan struct{})
-		go func() {
-			defer close(answered)
-			o := next(t, p)
-			far, err := net.Dial("tcp", server.Listener.Addr().String())
-			must(t, err)
-			s, err := o.Accept()
-			must(t, err)
-			go func() { io.Copy(far, s); far.Close() }()
-			io.Copy(s, far)
-			s.Close()
-		}()
-		answer, err := (&http.Client{Transport: transport}).Get("https://one.example/")
+		answered := joinNext(t, p, server)
+		said, err := (&http.Client{Transport: transport}).Get("https://one.example/")
 		must(t, err)
-		if body, err := io.ReadAll(answer.Body); err != nil || string(body) != "one.example" {
+		if body, err := io.ReadAll(said.Body); err != nil || string(body) != "one.example" {
 			t.Errorf("%q, %v", body, err)
 		}
-		answer.Body.Close()
+		said.Body.Close()
 		transport.CloseIdleConnections()
 		<-answered
 	}

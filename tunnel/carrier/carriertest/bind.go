@@ -147,7 +147,8 @@ func (b *bind) ParseEndpoint(s string) (conn.Endpoint, error) {
 func (b *bind) SetMark(uint32) error { return nil }
 func (b *bind) BatchSize() int       { return batchMax }
 
-// kept holds peers of WireGuard until the process ends.
+// kept holds peers of WireGuard until the process ends: their finalizers would run at any time after the test that
+// made them, so nothing that ends with a test can own them.
 var kept struct {
 	sync.Mutex
 	peers []any

@@ -1,0 +1,8 @@
+//go:build !race
+
+package sim
+
+const (
+	raced        = false
+	seedsDefault = 60
+)
