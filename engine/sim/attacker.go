@@ -92,7 +92,7 @@ type heard struct {
 }
 
 // evil is where an attacker would lead hosts, and from where it joins.
-func evil(i int) netip.Addr { return netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}) }
+func evil(i int) netip.Addr { return netip.AddrFrom4([4]byte{198, 19, 0, byte(i)}) }
 
 func isEvil(a netip.Addr) bool {
 	return a.Is4() && netip.PrefixFrom(evil(0), 24).Contains(a)
