@@ -29,7 +29,7 @@ func (f *subflow) Compose(now clock.Time, t *tcp.Subflow, seg *wire.Segment, par
 	case seg.Flags&wire.SYN != 0:
 		f.composeSYN(now, seg, room)
 	case c.plain():
-		f.composeInfinite(o, part, room)
+		f.composeInfinite(seg, part, room)
 	case f.join && f.active && !f.ready:
 		f.composeJoinACK(now, o, room)
 	case f.opensWith(part):
@@ -182,29 +182,33 @@ func (f *subflow) composeJoinACK(now clock.Time, o *wire.Options, room int) {
 }
 
 // composeInfinite adds the one infinite mapping that tells the peer of the fallback (RFC 8684 3.7).
-// Octets repeat it until the first of them is acknowledged.
-func (f *subflow) composeInfinite(o *wire.Options, part tcp.Part, room int) {
-	id, s := &f.c.id, &f.c.fin
-	if !s.infinite || !id.mptcp || s.mapGone && part.Len == 0 {
+// Octets repeat it until the first of them is acknowledged, and so does the FIN. MP_FAIL that has no room beside it
+// comes after it.
+func (f *subflow) composeInfinite(seg *wire.Segment, part tcp.Part, room int) {
+	o, id, s := &seg.Options, &f.c.id, &f.c.fin
+	if !id.mptcp {
 		return
 	}
-	d := wire.DSS{HasMap: true, Map64: true, HasChecksum: id.checksum}
-	d.DSN = f.c.outDSN(s.mapFrom)
-	d.SSN = f.ssnOut(s.mapFrom)
-	n := d.Len()
-	if f.hasFail {
-		n += wire.FailLen
+	if s.infinite && (!s.mapGone || part.Len > 0 || seg.Flags&wire.FIN != 0) {
+		d := wire.DSS{HasMap: true, Map64: true, HasChecksum: id.checksum}
+		d.DSN = f.c.outDSN(s.mapFrom)
+		d.SSN = f.ssnOut(s.mapFrom)
+		if room < d.Len() {
+			return
+		}
+		s.mapGone = true
+		o.Has |= wire.HasDSS
+		o.DSS = d
+		room -= d.Len()
 	}
-	if n > room {
-		return
-	}
-	s.mapGone = true
-	o.Has |= wire.HasDSS
-	o.DSS = d
-	if f.hasFail {
+	switch {
+	case !f.hasFail:
+	case room >= wire.FailLen:
 		o.Has |= wire.HasFail
 		o.FailDSN = f.failDSN
 		f.hasFail = false
+	default:
+		f.tcp.Ack(1)
 	}
 }
 

@@ -98,6 +98,8 @@ type identity struct {
 	plainOnly             bool     // MPTCP is not to be asked for
 	fallback              bool     // plain TCP over the one subflow, for good
 	checksum              bool
+	failed                bool   // MP_FAIL went on an acknowledgement: the infinite mapping is to come
+	strayed               bool   // octets of the first subflow came that are elsewhere in the stream
 	noJoins               bool   // the peer asked not to be joined at the address dialled
 	alone                 bool   // no second subflow ever, nothing reinjected: fallback is still possible
 	earlyOut, earlyIn     uint64 // octets that rode in the SYN, before the data sequence space

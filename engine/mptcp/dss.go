@@ -61,6 +61,7 @@ func (f *subflow) receiveDataAck(now clock.Time, seg *wire.Segment, d *wire.DSS)
 	pos := c.snd.una + uint64(n) // n may be negative: an old acknowledgement
 	if edge := pos + uint64(f.tcp.PeerWindow(seg)); int64(edge-c.snd.edge) > 0 {
 		c.snd.edge = edge
+		c.askWindows(now, f)
 	}
 	if n > 0 {
 		c.acknowledged(now, pos)
@@ -100,6 +101,7 @@ func (f *subflow) receiveMap(now clock.Time, d *wire.DSS) {
 			c.b.counters.OutOfWindow++
 			return
 		}
+		c.id.strayed = c.id.strayed || !f.join && m.off != pos
 	} else if m.checked && wire.ChecksumDSS(dsn, d.SSN, d.DataLen, wire.Sum{}) != d.Checksum {
 		c.b.counters.DSSChecksum++
 		return

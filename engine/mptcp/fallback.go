@@ -1,6 +1,8 @@
 package mptcp
 
 import (
+	"slices"
+
 	"tandem/engine/clock"
 	"tandem/engine/wire"
 )
@@ -47,6 +49,11 @@ func (c *Conn) fallBack(now clock.Time, f *subflow) {
 	c.fin.check(now, c)
 }
 
+// sole reports whether no other subflow is established: those on their way are given up by a fallback.
+func (c *Conn) sole(f *subflow) bool {
+	return !slices.ContainsFunc(c.subflows, func(g *subflow) bool { return g != f && g.ready })
+}
+
 // unheard deals with an acknowledgement of octets by somebody who says nothing of the data sequence
 // (RFC 8684 3.7).
 func (c *Conn) unheard(now clock.Time, f *subflow) {
@@ -63,7 +70,7 @@ func (c *Conn) receiveFail(now clock.Time, f *subflow, dsn wire.DSN) {
 	if c.id.fallback {
 		return
 	}
-	if !c.id.alone || len(c.subflows) != 1 {
+	if !c.id.alone || !c.sole(f) {
 		f.reset(now, wire.Middlebox, true)
 		return
 	}
@@ -73,7 +80,8 @@ func (c *Conn) receiveFail(now clock.Time, f *subflow, dsn wire.DSN) {
 	}
 	f.failDSN, f.hasFail = c.dataAck(), true
 	c.fallBack(now, f)
-	c.fin.infinite = true
+	c.fin.infinite, c.fin.backoff = true, 0
+	c.fin.at = now.Add(c.patience())
 	f.tcp.Ack(1)
 }
 
@@ -81,7 +89,7 @@ func (c *Conn) receiveFail(now clock.Time, f *subflow, dsn wire.DSN) {
 // (RFC 8684 3.7). Octets held since before belong to it.
 func (f *subflow) receiveInfinite(now clock.Time, d *wire.DSS) bool {
 	c := f.c
-	if !c.id.alone || !c.single(f) {
+	if !c.id.alone || !c.sole(f) {
 		f.reset(now, wire.MPTCPError, false)
 		return false
 	}

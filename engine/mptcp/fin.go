@@ -28,7 +28,10 @@ type finState struct {
 }
 
 func (s *finState) init() {
-	*s = finState{at: clock.Never, fast: s.fast, queued: s.queued, pos: s.pos, went: s.went, acked: s.acked}
+	*s = finState{
+		at: clock.Never, fast: s.fast, queued: s.queued, pos: s.pos, went: s.went, acked: s.acked,
+		infinite: s.infinite, mapGone: s.mapGone, mapUntil: s.mapUntil, mapFrom: s.mapFrom, // the FIN may be all that can carry it
+	}
 }
 
 // CloseWrite sends DATA_FIN after everything written.
@@ -226,6 +229,12 @@ func (s *finState) advance(now clock.Time, c *Conn) {
 		s.await(now, c)
 	case s.awaits(c):
 		c.abort(now, ErrTimeout)
+	case c.plain() && s.infinite && c.id.initial != nil && s.backoff < announcements:
+		// Nothing may follow that carries it, and the peer waits for it.
+		s.mapGone = false
+		s.backoff++
+		s.at = now.Add(c.patience() << s.backoff)
+		c.id.initial.tcp.Ack(1)
 	case s.went && !s.acked && !c.plain():
 		if s.backoff++; s.backoff > 12 {
 			c.abort(now, ErrTimeout)

@@ -350,6 +350,10 @@ func (b *Bond) receiveJoinSYN(now clock.Time, p *bondPath, seg *wire.Segment) {
 		b.strays.refuse(b, p, seg, wire.Reset{Reason: wire.Prohibited})
 		return
 	}
+	if c.id.failed && !c.id.strayed {
+		b.strays.refuse(b, p, seg, wire.Reset{Transient: true}) // about to be plain TCP
+		return
+	}
 	half := 0
 	for _, f := range c.subflows {
 		if f.join && !f.ready && f.live() {

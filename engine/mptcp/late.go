@@ -1,6 +1,7 @@
 package mptcp
 
 import (
+	"slices"
 	"time"
 
 	"tandem/engine/clock"
@@ -96,6 +97,7 @@ func (l *lateness) advance(now clock.Time, c *Conn) {
 			f.tcp.Probe()
 			l.at = now.Add(c.patience())
 		}
+		c.askWindows(now, nil)
 		return
 	}
 	// What a subflow still holds it will bring, unless another can bring it sooner.
@@ -112,6 +114,23 @@ func (l *lateness) advance(now clock.Time, c *Conn) {
 	}
 	c.trace.add(now, evLate, 0, c.snd.una)
 	c.reinject(span{c.snd.una, to}, holder)
+}
+
+// shut reports whether the own window of some subflow is.
+func (c *Conn) shut() bool {
+	return slices.ContainsFunc(c.subflows, func(f *subflow) bool { return f.ready && f.live() && f.tcp.Shut() })
+}
+
+// askWindows asks over the subflows whose own window is shut while the connection's, as another told, may not be:
+// the news of its opening may have been lost there, and nobody sends anything that would bring it. teller is the one
+// that has just told.
+func (c *Conn) askWindows(now clock.Time, teller *subflow) {
+	for _, f := range c.subflows {
+		if f != teller && f.ready && f.live() && f.tcp.Shut() && now >= f.windowAt {
+			f.windowAt = now.Add(f.state.RTO())
+			f.tcp.Probe()
+		}
+	}
 }
 
 // reinject has octets sent once more.

@@ -428,11 +428,20 @@ func (f *subflow) corrupt(now clock.Time, m mapping) {
 	if c.id.alone && !f.join && c.contiguous(f) {
 		// The octets stay held: the peer's infinite mapping will say what they are.
 		f.maps = nil
+		c.id.failed = true
 		f.tcp.Ack(1)
 		return
 	}
 	f.reset(now, wire.Middlebox, false)
 }
 
-// contiguous reports whether the stream so far came over f alone and without holes.
-func (c *Conn) contiguous(f *subflow) bool { return len(c.subflows) == 1 && len(c.in.late) == 0 }
+// contiguous reports whether the stream so far came over f alone, each octet where it is in the subflow, and whether
+// no other subflow can be established by the peer before it hears otherwise.
+func (c *Conn) contiguous(f *subflow) bool {
+	for _, g := range c.subflows {
+		if g != f && (g.ready || !g.active) {
+			return false
+		}
+	}
+	return !c.id.strayed
+}

@@ -140,6 +140,9 @@ func (c *Conn) push(now clock.Time) bool {
 	}
 	f := c.pick(now, int(s.end-s.next), int(s.edge-s.una), nil)
 	if f == nil {
+		if s.una == s.next && c.shut() {
+			c.late.closed(now, c)
+		}
 		return false
 	}
 	n = uint64(f.give(now, s.next, int(n)))

@@ -52,6 +52,7 @@ type subflow struct {
 	acks              int           // third ACKs of MP_JOIN or MP_JOIN_CAP sent
 	retryAt           clock.Time    // when the third ACK goes again, or a SYN/ACK is too late for MP_JOIN_CAP
 	checkAt           clock.Time    // when a subflow whose address was removed must have answered
+	windowAt          clock.Time    // when its window may be asked for again
 	resetWhy          wire.Reset
 	hasReset          bool
 	failDSN           wire.DSN

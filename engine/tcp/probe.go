@@ -25,6 +25,12 @@ const (
 // Probe has a segment leave that the peer must answer (RFC 9293 3.8.4 and 3.8.6.1): a keepalive, or a probe of a window that is closed.
 func (s *Subflow) Probe() { s.probe.due = s.probe.due || s.synchronized() }
 
+// Shut reports whether the peer's window admits nothing and, nothing being under way, no acknowledgement will tell
+// that it has opened: somebody must ask.
+func (s *Subflow) Shut() bool {
+	return s.maySend() && s.snd.edge <= s.snd.queue.end && s.snd.una == s.snd.queue.end
+}
+
 // transmitProbe writes a probe.
 func (s *Subflow) transmitProbe(now clock.Time, buf []byte) []byte {
 	if !s.probe.due {

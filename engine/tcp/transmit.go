@@ -76,6 +76,9 @@ func (s *Subflow) retransmit(now clock.Time, buf []byte, id uint32) []byte {
 	if room < 0 {
 		return nil
 	}
+	if f.get(id).fin {
+		seg.Flags |= wire.FIN
+	}
 	s.owner.Compose(now, s, seg, p, room)
 	if n := max(1, limit-seg.HeaderLen()); n < p.Len {
 		if whole {
@@ -83,11 +86,9 @@ func (s *Subflow) retransmit(now clock.Time, buf []byte, id uint32) []byte {
 		}
 		p.Len = n
 		id = f.split(id, n)
+		seg.Flags &^= wire.FIN
 	}
 	r := f.get(id)
-	if r.fin {
-		seg.Flags |= wire.FIN
-	}
 	s.ecn.mark(seg, false)
 	pkt := s.write(seg, buf, p)
 	if r.sent < 255 {
