@@ -49,6 +49,7 @@ var imports = map[string][]string{
 		"engine/convert", "engine/mptcp"},
 
 	"tunnel/upstream":            {"tunnel", "engine/clock", "engine/convert"},
+	"tunnel/implicit":            {"tunnel", "engine/clock", "engine/convert", "engine/wire"},
 	"tunnel/carrier/carriertest": {"tunnel", "engine/clock", "engine/sim"}, // which drives the simulation's links
 }
 

@@ -43,6 +43,7 @@ func test(ctx context.Context, args []string) int {
 var debianPackages = []struct{ command, name string }{
 	{"gcc", "gcc"}, {"ip", "iproute2"}, {"nft", "nftables"}, {"sysctl", "procps"}, {"tshark", "tshark"},
 	{"curl", "curl"}, {"dig", "bind9-dnsutils"}, {"iperf3", "iperf3"}, {"ping", "iputils-ping"}, {"setpriv", "util-linux"}, {"traceroute", "traceroute"},
+	{"dumpcap", "wireshark-common"}, {"microsocks", "microsocks"}, {"mptcpize", "mptcpize"},
 }
 
 // install brings what is missing, where that is possible.

@@ -97,7 +97,8 @@
 // Closed windows are probed with an empty segment, as keepalives are, and not with an octet of data
 // (RFC 9293 3.8.6.1). The relation of SSN to DSN of a mapping is not compared with that of the
 // acknowledgements (RFC 8684 3.3.5). A join is never established by a simultaneous open. Data goes
-// into a SYN between two ends of tandem's own only. DATA_FIN or MP_CAPABLE that did not fit beside
+// into a SYN to foreign peers only with a cookie, where Config.FastOpen lets it, or where DialOptions.Early says that
+// the peer is made for it (RFC 8803). DATA_FIN or MP_CAPABLE that did not fit beside
 // other options goes on an acknowledgement of its own. MP_TCPRST between two ends of tandem's own gives
 // reasons that are not in the registry (RFC 8684 3.6), which engine/datagram lists.
 //

@@ -26,6 +26,7 @@ var (
 	ErrLimit    = mptcp.ErrLimit    // one of Limits
 	ErrNoPath   = mptcp.ErrNoPath   // no attached path reaches the address
 	ErrNotOffer = mptcp.ErrNotOffer // the offer was answered before
+	ErrStripped = mptcp.ErrStripped // DialOptions.EarlyOnly: what rode in the SYN did not arrive with it
 )
 
 // failure says what was being done when err came up.

@@ -39,6 +39,10 @@ func (o *Offer) Refuse(why error) {
 	o.answer(func(m *mptcp.Conn, now clock.Time) error { return m.Refuse(now, reason(why)) })
 }
 
+// Ignore forgets the offer without a word, because somebody else answers it: what still comes of the connection is
+// nobody's. The error is that of Accept.
+func (o *Offer) Ignore() error { return o.answer((*mptcp.Conn).Ignore) }
+
 func (o *Offer) answer(with func(*mptcp.Conn, clock.Time) error) error {
 	var err error
 	closed := o.conn.bond.do(func(now clock.Time) {

@@ -36,7 +36,7 @@ func CheckLinks(cfg Config) []Finding {
 
 func checkPrivileges() Finding {
 	f := Finding{Name: "privileges"}
-	if f.OK = privileged(); f.OK {
+	if f.OK = may(netAdmin); f.OK {
 		f.Detail = "This process may make devices and routes (CAP_NET_ADMIN)."
 	} else {
 		f.Detail = "This process may not make devices and routes: run as root or with CAP_NET_ADMIN, or use --socks, which needs neither."
@@ -44,17 +44,42 @@ func checkPrivileges() Finding {
 	return f
 }
 
-// privileged reports whether CAP_NET_ADMIN is among the effective capabilities.
-func privileged() bool {
-	const netAdmin = 12 // linux/capability.h
+// CheckRaw looks at what links need whose packets leave them as they are, without a tunnel.
+func CheckRaw() Finding {
+	f := Finding{Name: "raw packets"}
+	if f.OK = may(netRaw); f.OK {
+		f.Detail = "This process may send and take packets of its own on links (CAP_NET_RAW)."
+	} else {
+		f.Detail = "This process may not send and take packets of its own on links, as it must without a tunnel: run as root or with CAP_NET_RAW."
+	}
+	return f
+}
+
+// A capability is what may be done without being root.
+type capability uint
+
+// Those that matter here, of linux/capability.h.
+const (
+	netAdmin capability = 12
+	netRaw   capability = 13
+)
+
+// may reports whether this process may do that.
+func may(what capability) bool {
 	status, _ := os.ReadFile("/proc/self/status")
-	for line := range strings.Lines(string(status)) {
+	able, known := what.in(string(status))
+	return able || !known && os.Geteuid() == 0
+}
+
+// in reports whether a process may do that whose status, of /proc, is this; known is false if that does not say.
+func (c capability) in(status string) (able, known bool) {
+	for line := range strings.Lines(status) {
 		if hex, ok := strings.CutPrefix(line, "CapEff:"); ok {
 			set, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
-			return err == nil && set&(1<<netAdmin) != 0
+			return err == nil && set&(1<<c) != 0, err == nil
 		}
 	}
-	return os.Geteuid() == 0
+	return false, false
 }
 
 func checkTun() Finding {
@@ -130,7 +155,7 @@ func checkRules() Finding {
 }
 
 func (h *host) checkResolv() Finding {
-	f := Finding{Name: "resolver", OK: true}
+	f := Finding{Name: ResolverFinding, OK: true}
 	info, err := os.Lstat(h.resolv)
 	switch {
 	case os.IsNotExist(err):

@@ -33,5 +33,8 @@ func Check(Config) []Finding { return []Finding{{Name: "system", Detail: errSyst
 // CheckTun says that this system is not supported.
 func CheckTun() []Finding { return Check(Config{}) }
 
+// CheckRaw says that this system is not supported.
+func CheckRaw() Finding { return Check(Config{})[0] }
+
 // CheckLinks says that this system is not supported.
 func CheckLinks(cfg Config) []Finding { return Check(cfg) }

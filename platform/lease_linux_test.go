@@ -17,7 +17,7 @@ func TestLeases(t *testing.T) {
 	reports := linksOf(t, open(t, platform.Config{Only: []string{"wlan0"}}))
 	lasts := func(preferred, valid time.Duration) func(platform.Link) bool {
 		return func(l platform.Link) bool {
-			p, v := l.Lasts(time.Now(), true)
+			p, v := l.Lease(true).Lasts(time.Now())
 			return p <= preferred && p >= preferred/2 && v <= valid && v >= valid/2 && (valid == 0) == (v == 0)
 		}
 	}

@@ -36,7 +36,7 @@ func TestLasts(t *testing.T) {
 		{"one of two has no end", Link{Addrs: prefixes(a, b), Leases: []Lease{lease("2001:db8:1::5", 0, 3)}}, true, 0, 0},
 		{"the better of two", Link{Addrs: prefixes(a, b), Leases: []Lease{lease("2001:db8:1::5", 5, 90), lease("2001:db8:2::5", 10, 20)}}, true, 10 * time.Second, 20 * time.Second},
 	} {
-		if p, v := x.link.Lasts(now, x.six); p != x.preferred || v != x.valid {
+		if p, v := x.link.Lease(x.six).Lasts(now); p != x.preferred || v != x.valid {
 			t.Errorf("%s: %v and %v, want %v and %v", x.name, p, v, x.preferred, x.valid)
 		}
 	}
@@ -45,7 +45,7 @@ func TestLasts(t *testing.T) {
 			t.Errorf("%d s: %v", valid, l)
 		}
 	}
-	if p, v := (Link{Addrs: prefixes(four), Leases: []Lease{lease("192.0.2.5", 5, 5)}}).Lasts(now.Add(time.Minute), false); p != 0 || v <= 0 {
+	if p, v := lease("192.0.2.5", 5, 5).Lasts(now.Add(time.Minute)); p != 0 || v <= 0 {
 		t.Errorf("over, and said to last %v and %v", p, v)
 	}
 }
@@ -58,6 +58,13 @@ func TestSame(t *testing.T) {
 	}
 	if !same(at(60), at(61.9)) || same(at(60), at(62)) || same(at(60), at(57)) {
 		t.Error("leases")
+	}
+	going := func(now int64) []Link {
+		l, _ := leaseOf(time.Unix(now, 0), netip.MustParseAddr("192.0.2.5"), 0, 1000-now)
+		return []Link{{Name: "wlan0", Leases: []Lease{l}}}
+	}
+	if !same(going(100), going(200)) {
+		t.Error("what goes away is news each time that it is looked at")
 	}
 	other := at(60)
 	other[0].Name = "wlan1"

@@ -90,6 +90,9 @@ type Config struct {
 	Only  []string     // the links to use, taken as they are whatever their kind; none: all that are fit
 }
 
+// ResolverFinding is the name of the finding that says what happens to resolv.conf.
+const ResolverFinding = "resolver"
+
 // A Finding is one thing that Check looked at.
 type Finding struct {
 	Name   string // what: privileges, tun, link NAME, …

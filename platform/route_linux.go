@@ -72,7 +72,7 @@ func (h *host) route(r Routing) error {
 		return fmt.Errorf("route through %s: there is no such device", r.Tun)
 	}
 	changes := Plan(have, r, links)
-	if len(changes) > 0 && !privileged() {
+	if len(changes) > 0 && !may(netAdmin) {
 		return errors.New("may not change routes: run as root or with CAP_NET_ADMIN, or use --socks")
 	}
 	after := State{Things: slices.Clone(have.Things), Saved: have.Saved}

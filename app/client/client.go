@@ -35,16 +35,13 @@ import (
 // Config says what a client is to do. State and Host must be set. With neither Routes nor Socks nothing is
 // captured: only Dial uses the hub.
 type Config struct {
-	State     config.Folder
-	Host      platform.Host
-	Upstream  *Upstream        // a proxy of another make, in place of a hub; nil: the hub that was joined
-	Routes    config.Routes    // what a TUN captures; "": no TUN. Of an Upstream: TCP alone
-	Socks     Socks            // a proxy in place of a TUN
-	Socket    string           // of the local API; "": none
-	Scheduler config.Scheduler // "": the settings', or the default
-	Establish config.Establish // how connections begin; "": as the settings say, or the default
-
-	Inactivity *config.Inactivity // how long connections may be idle; nil: as the settings say
+	State    config.Folder
+	Host     platform.Host
+	Upstream *Upstream      // a proxy of another make, in place of a hub; nil: the hub that was joined
+	Routes   config.Routes  // what a TUN captures; "": no TUN. Of an Upstream: TCP alone
+	Socks    Socks          // a proxy in place of a TUN
+	Socket   string         // of the local API; "": none
+	Told     control.Change // how connections are carried until somebody sets it otherwise, instead of the settings
 
 	// Bind returns the socket of a link's carrier; nil: UDP, pinned to the link by Host.
 	Bind func(link string) conn.Bind

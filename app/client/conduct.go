@@ -13,35 +13,40 @@ import (
 // A conduct is how connections are begun and kept, and what chooses links for their packets.
 type conduct struct {
 	scheduler  config.Scheduler
+	costV      config.CostV
+	costRate   config.Rate
 	establish  config.Establish
+	address    config.Address
 	inactivity config.Inactivity
+	privacy    config.Privacy
+	fastOpen   bool
 }
 
 // conduct is what the daemon was told, else what is set. It is the loop's.
 func (c *Client) conduct() conduct {
-	is := conduct{c.settings.Scheduler, c.settings.Establish, c.settings.Inactivity}
-	if c.cfg.Scheduler != "" {
-		is.scheduler = c.cfg.Scheduler
-	}
-	if c.cfg.Establish != "" {
-		is.establish = c.cfg.Establish
-	}
-	if c.cfg.Inactivity != nil {
-		is.inactivity = *c.cfg.Inactivity
-	}
-	return is
+	s := c.cfg.Told.Apply(c.settings)
+	return conduct{s.Scheduler, s.CostV, s.CostRate, s.Establish, s.Address, s.Inactivity, s.Privacy, s.FastOpen}
 }
 
 // defaultScheduler is the name of the one that "" means.
 const defaultScheduler = "earliest"
 
-// shown is what people see, with the names of defaults.
-func (c conduct) shown() (config.Scheduler, config.Establish, config.Inactivity) {
+// show says it to people, with the names of defaults.
+func (c conduct) show(s *control.State) {
 	if c.scheduler == "" {
 		c.scheduler = defaultScheduler
 	}
-	return c.scheduler, config.Establish(c.establish.Mode().String()), c.inactivity
+	if c.costV == 0 {
+		c.costV = config.CostVDefault
+	}
+	s.Scheduler, s.CostV, s.CostRate, s.Inactivity = c.scheduler, c.costV, c.costRate, c.inactivity
+	s.Establish, s.Address = config.Establish(c.establish.Mode().String()), config.Address(c.address.Type().String())
+	s.Privacy, s.FastOpen = config.Privacy(c.privacy.Profile().String()), c.opensFast()
 }
+
+// opensFast reports whether what proxies are asked rides in SYNs. A cookie is for one address and tells who comes again,
+// which PrivacyStrict would rather not.
+func (c conduct) opensFast() bool { return c.fastOpen && c.privacy.Profile() != engine.PrivacyStrict }
 
 // Set changes how connections are carried, now and after a restart. What the daemon was told when it was started does
 // not count any more.
@@ -53,15 +58,7 @@ func (c *Client) Set(ctx context.Context, change control.Change) error {
 		if err := c.decide(func(s *config.Settings) { *s = change.Apply(*s) }); err != nil {
 			return err
 		}
-		if change.Scheduler != nil {
-			c.cfg.Scheduler = ""
-		}
-		if change.Establish != nil {
-			c.cfg.Establish = ""
-		}
-		if change.Inactivity != nil {
-			c.cfg.Inactivity = nil
-		}
+		c.cfg.Told = c.cfg.Told.Without(change)
 		if c.live != nil {
 			c.live.manner.set(c.conduct(), c.live.dialer.book)
 		}
@@ -69,8 +66,8 @@ func (c *Client) Set(ctx context.Context, change control.Change) error {
 	})
 }
 
-// A manner is the conduct of connections while it may change. Bonds keep the scheduler and the inactivity time that
-// they were made with.
+// A manner is the conduct of connections while it may change. Bonds keep what they were made with, but for the way to
+// begin connections, and teach tells those of another inactivity time.
 type manner struct {
 	made conduct
 	is   atomic.Pointer[conduct]
@@ -84,6 +81,16 @@ func newManner(made conduct) *manner {
 
 // mode is how a connection begins now.
 func (m *manner) mode() engine.Establish { return m.is.Load().establish.Mode() }
+
+// wish is what the address should be that a connection begins with.
+func (m *manner) wish() engine.AddressType { return m.is.Load().address.Type() }
+
+// now is the conduct as it is, with what bonds keep.
+func (m *manner) now() conduct {
+	is, made := *m.is.Load(), m.made
+	made.establish, made.address, made.inactivity = is.establish, is.address, is.inactivity
+	return made
+}
 
 // inactivity is what the bond is made with.
 func (m *manner) inactivity() engine.Inactivity {

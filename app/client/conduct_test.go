@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 
@@ -15,23 +16,41 @@ import (
 // TestConduct: what the daemon was told counts before what is set, each for itself; bonds are made with both.
 func TestConduct(t *testing.T) {
 	c := &Client{settings: config.NewSettings(), cfg: Config{Upstream: &Upstream{Kind: SOCKS5}}}
-	if s, e, i := c.conduct().shown(); s != "earliest" || e != "auto" || i != (config.Inactivity{}) {
-		t.Errorf("by default %s, %s, %v", s, e, i)
+	var s control.State
+	c.conduct().show(&s)
+	if want := (control.State{Scheduler: "earliest", CostV: 64, Establish: "auto", Address: "unknown", Privacy: "standard", FastOpen: true}); !reflect.DeepEqual(s, want) {
+		t.Errorf("by default %+v", s)
 	}
-	hour := config.Inactivity{Time: time.Hour, Request: true}
-	c.settings.Scheduler, c.settings.Establish, c.settings.Inactivity = "owl", "ips", hour
-	if is := c.conduct(); is != (conduct{"owl", "ips", hour}) {
+	set := control.Change{
+		Scheduler: new(config.Scheduler("owl")), CostV: new(config.CostV(640)), CostRate: new(config.Rate(8e6)), Establish: new(config.Establish("ips")),
+		Address: new(config.Address("fixed")), Inactivity: &config.Inactivity{Time: time.Hour, Request: true}, Privacy: new(config.Privacy("standard")),
+	}
+	c.settings = set.Apply(c.settings)
+	want := conduct{"owl", 640, 8e6, "ips", "fixed", config.Inactivity{Time: time.Hour, Request: true}, "standard", true}
+	if is := c.conduct(); is != want {
 		t.Errorf("as set: %+v", is)
 	}
 	v := &live{Client: c, manner: newManner(c.conduct())}
 	for _, made := range []engine.BondConfig{v.bondConfig(), (&nativeMode{live: v}).bondConfig()} {
-		if made.Scheduler != "owl" || made.Inactivity.Time != time.Hour || !made.Inactivity.Request || !made.Paired && !made.Timestamps {
+		if made.Scheduler != "owl" || made.CostV != 640 || made.CostRate != 1e6 || made.Inactivity.Time != time.Hour || !made.Inactivity.Request ||
+			made.Timestamps == made.Paired || made.FastOpen == made.Paired || made.Privacy != engine.PrivacyStandard {
 			t.Errorf("a bond is made with %+v", made.Config)
 		}
 	}
-	c.cfg.Scheduler, c.cfg.Establish, c.cfg.Inactivity = "cost", "sim", new(config.Inactivity)
-	if is := c.conduct(); is != (conduct{"cost", "sim", config.Inactivity{}}) {
+	c.cfg.Told = control.Change{Scheduler: new(config.Scheduler("cost")), Inactivity: new(config.Inactivity), FastOpen: new(false)}
+	want.scheduler, want.inactivity, want.fastOpen = "cost", config.Inactivity{}, false
+	if is := c.conduct(); is != want {
 		t.Errorf("as told: %+v", is)
+	}
+}
+
+// TestStrictConduct: who would rather not be known again takes no cookies.
+func TestStrictConduct(t *testing.T) {
+	c := &Client{settings: config.NewSettings(), cfg: Config{Upstream: &Upstream{Kind: SOCKS5}}}
+	c.settings.Privacy = "strict"
+	v := &live{Client: c, manner: newManner(c.conduct())}
+	if made := (&nativeMode{live: v}).bondConfig(); made.Privacy != engine.PrivacyStrict || made.FastOpen {
+		t.Errorf("a bond is made with %+v", made.Config)
 	}
 }
 
@@ -69,7 +88,7 @@ func (l *lake) connection(number int) control.Connection {
 func TestEstablish(t *testing.T) {
 	onLake(t, 10e6, func(l *lake) {
 		l.stop()
-		l.told.Establish = "sim"
+		l.told.Told.Establish = new(config.Establish("sim"))
 		l.start()
 		for range 3 {
 			l.dial(silent)
@@ -94,7 +113,7 @@ func TestEstablish(t *testing.T) {
 			t.Errorf("%d races and %d switches", s.Races, s.Switches)
 		}
 		l.stop()
-		l.told.Establish = ""
+		l.told.Told.Establish = nil
 		l.start()
 		l.dial(silent)
 		if how := l.connection(1).Establish; how != "classic" {
@@ -120,7 +139,7 @@ func TestSwitch(t *testing.T) {
 func TestInactivity(t *testing.T) {
 	onLake(t, 10e6, func(l *lake) {
 		l.stop()
-		l.told.Inactivity = &config.Inactivity{Time: 2 * time.Hour, Request: true}
+		l.told.Told.Inactivity = &config.Inactivity{Time: 2 * time.Hour, Request: true}
 		l.start()
 		first := l.dial(silent)
 		if i := l.connection(1).Inactivity; i.Own != 7200 || !i.Request || i.Used != 7200 || i.Left < 7100 {
@@ -197,7 +216,7 @@ func TestPrice(t *testing.T) {
 		} {
 			if scheduler := l.client.State().Scheduler; scheduler != c.scheduler {
 				l.stop()
-				l.told.Scheduler = c.scheduler
+				l.told.Told.Scheduler = &c.scheduler
 				l.start()
 			}
 			l.change(1, control.LinkChange{Price: &c.price})
@@ -229,7 +248,7 @@ func TestOneWayLatency(t *testing.T) {
 		}
 		for scheduler, quick := range map[config.Scheduler]int{"owl": 0, "earliest": 1} {
 			l.stop()
-			l.told.Scheduler = scheduler
+			l.told.Told.Scheduler = &scheduler
 			l.start()
 			s := l.dial(silent)
 			go flood(s, 50*time.Millisecond)

@@ -149,7 +149,7 @@ func (s *stream) picture(linkName func(engine.PathID) string) control.Connection
 		Number: s.number, Target: s.target, State: info.State, Opened: s.since, Sent: info.Sent, Received: info.Received,
 		Subflows: []control.Subflow{}, Multipath: info.Multipath, Token: info.Token, Resent: info.Reinjected,
 		SendQueue: info.SendQueue, RecvQueue: info.RecvQueue,
-		Establish: info.Establish.String(), Inactivity: pictureInactivity(info.Inactivity),
+		FastOpen: info.FastOpen, Establish: info.Establish.String(), Inactivity: pictureInactivity(info.Inactivity),
 	}
 	for _, f := range info.Subflows {
 		c.Subflows = append(c.Subflows, control.Subflow{

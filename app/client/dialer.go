@@ -22,8 +22,9 @@ type dialer struct {
 	book   *book
 	refuse func(netip.AddrPort) error // at once; nil error: not
 
-	manner *manner
-	doubt  *doubt
+	manner   *manner
+	doubt    *doubt
+	confiner *confiner
 }
 
 // doubtTime is how long a dial may go unanswered until the paths are asked for a sign of life: it may be the target that is
@@ -48,10 +49,15 @@ func (d *doubt) ask() {
 
 // Dial is part of relay.Dialer.
 func (d dialer) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream, error) {
+	return d.DialFrom(ctx, netip.AddrPort{}, target)
+}
+
+// DialFrom is part of relay.SourceDialer: who has bound itself to a link's address gets that link alone.
+func (d dialer) DialFrom(ctx context.Context, source, target netip.AddrPort) (relay.Stream, error) {
 	if err := d.refuse(target); err != nil {
 		return nil, err
 	}
-	c, err := d.connect(ctx, target)
+	c, err := d.connect(withOnly(ctx, d.confiner.only(source.Addr())), target)
 	if err != nil {
 		return nil, explain(err)
 	}
@@ -65,7 +71,7 @@ func (d dialer) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream, 
 // connect asks the proxy if there is one.
 func (d dialer) connect(ctx context.Context, target netip.AddrPort) (*engine.Conn, error) {
 	if d.via == nil {
-		return d.open(ctx, target, nil)
+		return d.open(ctx, target, engine.DialOptions{})
 	}
 	s, err := d.via.Dial(ctx, target)
 	if err != nil {
@@ -74,10 +80,10 @@ func (d dialer) connect(ctx context.Context, target netip.AddrPort) (*engine.Con
 	return s.(*engine.Conn), nil
 }
 
-// open opens a connection of the bond, on which first is said at once.
-func (d dialer) open(ctx context.Context, to netip.AddrPort, first []byte) (*engine.Conn, error) {
-	opt := engine.DialOptions{First: first}
-	opt.Establish = d.manner.mode()
+// open opens a connection of the bond.
+func (d dialer) open(ctx context.Context, to netip.AddrPort, opt engine.DialOptions) (*engine.Conn, error) {
+	opt.Establish, opt.Address, opt.Only = d.manner.mode(), d.manner.wish(), onlyOf(ctx)
+	opt.Paths = d.confiner.begin(opt.Paths, opt.Only)
 	c, err := d.bond.Open(to, opt)
 	if err == nil {
 		doubt := time.AfterFunc(doubtTime, d.doubt.ask)

@@ -42,9 +42,11 @@ func (n *news) take() []engine.Event {
 // bondConfig describes the bond with the hub. Packets that are not TCP have this device's addresses on the TUN here,
 // and those of the path that they take inside it.
 func (v *live) bondConfig() engine.BondConfig {
+	made := v.manner.made
 	return engine.BondConfig{
 		Config: mptcp.Config{
-			Paired: true, Scheduler: string(v.manner.made.scheduler), Inactivity: v.manner.inactivity(),
+			Paired: true, Scheduler: string(made.scheduler), CostV: int(made.costV), CostRate: made.costRate.Octets(),
+			Inactivity: v.manner.inactivity(), Privacy: made.privacy.Profile(),
 			Datagrams: engine.DatagramConfig{Near: true, Host4: v.inner.host4, Host6: v.inner.host6},
 		},
 		Name:    v.member.HubName,

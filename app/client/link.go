@@ -20,6 +20,7 @@ import (
 type link struct {
 	slot     int
 	seen     platform.Link // as reported when the carrier was opened
+	is       platform.Link // as reported last
 	settings config.Link
 	pipe     pipe
 	endpoint netip.AddrPort // zero: none to be reached over this link is known
@@ -31,6 +32,8 @@ type link struct {
 	fell     time.Time // when it was last alive no more
 	rtt      time.Duration
 	path     engine.PathInfo // as the engine last said
+	private  bool            // as the path was attached
+	lease    platform.Lease  // of which the engine was told
 	pulse    pulse
 }
 
@@ -122,6 +125,9 @@ func (v *live) reconcile(links []platform.Link, now time.Time) {
 				v.open(l, now)
 				came = true
 			}
+			l.is = r
+			v.renewLease(l, now)
+			v.reattach(l)
 		}
 	}
 	if came && v.native != nil {
@@ -177,7 +183,7 @@ func (v *live) take(r platform.Link, set config.Link, now time.Time) {
 	if err := v.keep(v.member); err != nil {
 		v.log.Error("slots are not kept", "err", err)
 	}
-	l := &link{slot: slot, seen: r, settings: set}
+	l := &link{slot: slot, seen: r, is: r, settings: set}
 	v.carried[r.ID] = l
 	v.open(l, now)
 }
@@ -255,6 +261,15 @@ func (v *live) detach(l *link) {
 	l.alive = false
 }
 
+// reattach makes another path of a link whose old one was made for something that does not hold any more: connections
+// leave the old one at once.
+func (v *live) reattach(l *link) {
+	if l.private != private(l.is, l.settings) && l.pipe.attachment.Load() != nil {
+		v.log.Info("link is private, or not any more", "link", l.seen.Name, "private", !l.private)
+		v.attach(l)
+	}
+}
+
 // adjust applies other settings to a link that stays.
 func (v *live) adjust(l *link, set config.Link) {
 	if a := l.pipe.attachment.Load(); a != nil {
@@ -267,7 +282,10 @@ func (v *live) adjust(l *link, set config.Link) {
 		}
 		a.SetPrice(v.manner.price(set))
 	}
-	l.settings = set
+	again := l.settings.Address != set.Address && l.pipe.attachment.Load() != nil
+	if l.settings = set; again {
+		v.attach(l)
+	}
 }
 
 // attach makes a path of a link whose carrier has a session.

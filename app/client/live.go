@@ -76,7 +76,7 @@ func (c *Client) newLive() (v *live, err error) {
 	v.inner.host4, v.inner.host6 = invite.HostAddrs(v.member.Hub)
 	v.ctx, v.cancel = context.WithCancel(context.Background())
 	bond := v.bondConfig()
-	v.dialer = dialer{book: newBook(), refuse: v.refuse, manner: v.manner}
+	v.dialer = dialer{book: newBook(), refuse: v.refuse, manner: v.manner, confiner: newConfiner()}
 	if c.cfg.Upstream != nil {
 		if v.native, err = v.newNative(); err != nil {
 			v.cancel()
@@ -166,7 +166,7 @@ func (v *live) fail(why error) {
 	}
 }
 
-// pathConfig describes a link's path to the engine.
+// pathConfig describes a link's path to the engine, and notes what of it is decided by more than the settings.
 func (v *live) pathConfig(l *link) (p engine.PathConfig) {
 	if v.native != nil {
 		p = v.native.pathConfig(l)
@@ -176,6 +176,8 @@ func (v *live) pathConfig(l *link) (p engine.PathConfig) {
 	}
 	p.Role, p.Price = roles[l.settings.Role], v.manner.price(l.settings)
 	p.LimitDown, p.LimitUp = limits(l.settings)
+	l.private, l.lease = private(l.is, l.settings), v.lease(l)
+	p.Private, p.Address, p.Lifetime = l.private, l.settings.Address.Type(), lifetime(l.lease, time.Now())
 	return p
 }
 

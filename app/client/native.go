@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 
 	"tandem/app/config"
 	"tandem/engine"
+	"tandem/engine/convert"
 	"tandem/engine/mptcp"
 	"tandem/platform"
 	"tandem/tunnel/carrier/native"
@@ -29,6 +31,7 @@ type nativeMode struct {
 	mu    sync.Mutex
 	proxy netip.AddrPort // zero: no link reaches one
 	plain bool           // it does not speak Multipath TCP
+	spoke spoken
 }
 
 // Ranges of ports, all outside those that Linux gives to others. Each connection to a proxy takes one of them, and each
@@ -59,9 +62,10 @@ func (v *live) newNative() (*nativeMode, error) {
 // dial makes the dialer.
 func (n *nativeMode) dial() (err error) {
 	switch u := n.live.cfg.Upstream; u.Kind {
+	case Implicit:
 	case Convert:
 		n.convert = upstream.NewConvert(upstream.ConvertConfig{
-			Converter: n.at, Open: n.open, Multipath: multipath, Log: n.live.log,
+			Converter: n.at, Open: n.open, Multipath: multipath, Rode: rode, Log: n.live.log,
 		})
 	default:
 		n.socks, err = upstream.NewSOCKS(upstream.SOCKSConfig{Proxy: n.at, User: u.User, Password: u.Password, Open: n.open})
@@ -71,19 +75,32 @@ func (n *nativeMode) dial() (err error) {
 
 // dialer is what connections are asked of.
 func (n *nativeMode) dialer() relay.Dialer {
-	if n.convert != nil {
+	switch {
+	case n.convert != nil:
 		return n.convert
+	case n.socks != nil:
+		return n.socks
 	}
-	return n.socks
+	return targets{n}
+}
+
+// A targets is a relay.Dialer that asks targets themselves.
+type targets struct{ native *nativeMode }
+
+// Dial is part of relay.Dialer.
+func (d targets) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream, error) {
+	return d.native.open(ctx, target, nil, upstream.Patient)
 }
 
 // bondConfig describes the bond, whose paths lead to anybody.
 func (n *nativeMode) bondConfig() engine.BondConfig {
+	made := n.live.manner.made
 	return engine.BondConfig{
 		Config: mptcp.Config{
-			Scheduler: string(n.live.manner.made.scheduler), Inactivity: n.live.manner.inactivity(),
+			Scheduler: string(made.scheduler), CostV: int(made.costV), CostRate: made.costRate.Octets(),
+			Inactivity: n.live.manner.inactivity(), Privacy: made.privacy.Profile(), FastOpen: made.opensFast(),
 			FirstPort: n.first, LastPort: n.last, Keepalive: nativeKeepalive,
-			Timestamps: n.live.manner.made.scheduler == "owl", // they tell it the latency of each direction
+			Timestamps: made.scheduler == "owl", // they tell it the latency of each direction
 		},
 		Name: n.live.cfg.Upstream.Kind,
 	}
@@ -148,20 +165,81 @@ func (n *nativeMode) choose() {
 }
 
 // open is an upstream.Opener.
-func (n *nativeMode) open(ctx context.Context, to netip.AddrPort, first []byte) (relay.Stream, error) {
+func (n *nativeMode) open(ctx context.Context, to netip.AddrPort, first []byte, haste upstream.Haste) (relay.Stream, error) {
 	if !to.IsValid() {
 		return nil, fmt.Errorf("no link reaches the proxy: %w", engine.ErrNoPath)
 	}
-	c, err := n.live.dialer.open(ctx, to, first)
+	opt := engine.DialOptions{First: first}
+	if !n.live.manner.made.fastOpen {
+		haste = upstream.Patient
+	}
+	opt.Early, opt.EarlyOnly = haste != upstream.Patient, haste == upstream.HastyOnly
+	if to == n.at() {
+		opt.Paths = n.honest()
+	}
+	c, err := n.live.dialer.open(ctx, to, opt)
+	if errors.Is(err, engine.ErrStripped) {
+		err = fmt.Errorf("%w: %w", convert.ErrStripped, err)
+	}
 	if err != nil {
 		return nil, err
 	}
+	n.opened(to, c.Info())
+	return c, nil
+}
+
+// opened takes note of whether the proxy spoke Multipath TCP over the path that a connection began on.
+func (n *nativeMode) opened(to netip.AddrPort, info engine.Info) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if to == n.proxy {
-		n.plain = !multipath(c)
+	if to != n.proxy || len(info.Subflows) == 0 {
+		return
 	}
-	return c, nil
+	n.plain = info.Fallback
+	n.spoke.note(info.Subflows[0].Path, !info.Fallback)
+}
+
+// honest are the paths to begin with, because over others something may strip Multipath TCP; nil: it makes no difference.
+func (n *nativeMode) honest() []engine.PathID {
+	n.mu.Lock()
+	_, mute := n.spoke.both()
+	n.mu.Unlock()
+	if !mute {
+		return nil
+	}
+	all := n.live.bond.Paths()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.spoke.choose(all)
+}
+
+// A spoken says over which paths the proxy speaks Multipath TCP. Over some a middlebox may strip it: a connection that
+// begins there keeps to that one link, and one that begins elsewhere gets all links but that.
+type spoken map[engine.PathID]bool
+
+func (s *spoken) note(p engine.PathID, multipath bool) {
+	if *s == nil {
+		*s = spoken{}
+	}
+	(*s)[p] = multipath
+}
+
+// both reports whether it is so over some paths, and whether it is not over some.
+func (s spoken) both() (speaks, mute bool) {
+	for _, multipath := range s {
+		speaks, mute = speaks || multipath, mute || !multipath
+	}
+	return speaks, mute
+}
+
+// choose leaves out the paths over which it is not so, unless that leaves none.
+func (s spoken) choose(paths []engine.PathInfo) (good []engine.PathID) {
+	for _, p := range paths {
+		if multipath, known := s[p.ID]; multipath || !known {
+			good = append(good, p.ID)
+		}
+	}
+	return good
 }
 
 // multipath reports whether the other end of a connection speaks Multipath TCP.
@@ -170,8 +248,21 @@ func multipath(s relay.Stream) bool {
 	return ok && !c.Info().Fallback
 }
 
+// rode tells what became of the octets that rode in a connection's SYN.
+func rode(s relay.Stream) (taken, stripped bool) {
+	c, ok := s.(*engine.Conn)
+	if !ok {
+		return false, false
+	}
+	info := c.Info()
+	return info.FastOpen > 0 && !info.Stripped, info.Stripped
+}
+
 // appeared: the way to the proxy is another one than before.
 func (n *nativeMode) appeared() {
+	n.mu.Lock()
+	n.plain, n.spoke = false, nil
+	n.mu.Unlock()
 	if n.convert != nil {
 		n.convert.Forget()
 	}
@@ -198,7 +289,11 @@ func (n *nativeMode) notice() string {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.plain {
+	speaks, mute := n.spoke.both()
+	switch {
+	case speaks && mute:
+		return fmt.Sprintf("something on one of the links strips Multipath TCP: connections to the proxy at %v begin on the others", n.proxy)
+	case n.plain:
 		return fmt.Sprintf("the proxy at %v does not speak Multipath TCP, or something on the way strips it: each connection takes one link", n.proxy)
 	}
 	return ""

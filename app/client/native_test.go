@@ -18,6 +18,7 @@ import (
 	"tandem/engine/clock"
 	"tandem/engine/convert"
 	"tandem/engine/mptcp"
+	"tandem/engine/wire"
 	"tandem/platform"
 	"tandem/platform/platformtest"
 	"tandem/tunnel/carrier/native"
@@ -32,7 +33,9 @@ type street struct {
 	links map[string]*nativeLink            // by device
 	hosts map[netip.Addr]*engine.Attachment // by their addresses
 	deaf  map[string]bool                   // links over which nobody answers a knock
+	strip map[string]bool                   // links on which a middlebox takes the options of Multipath TCP away
 	taken map[uint16]bool                   // first ports of ranges that others have
+	hasty bool                              // hosts take octets with a SYN
 	knock int
 }
 
@@ -51,7 +54,7 @@ var (
 
 func newStreet(t *testing.T) *street {
 	s := &street{world: newWorld(t), links: map[string]*nativeLink{}, hosts: map[netip.Addr]*engine.Attachment{},
-		deaf: map[string]bool{}, taken: map[uint16]bool{}}
+		deaf: map[string]bool{}, strip: map[string]bool{}, taken: map[uint16]bool{}}
 	return s
 }
 
@@ -104,10 +107,10 @@ func (l *nativeLink) Send(pkts [][]byte) error {
 		l.street.mu.Lock()
 		l.n.Sent++
 		l.n.SentOctets += uint64(len(pkt))
-		to, deaf := l.street.hosts[p.Target], l.street.deaf[l.cfg.Link]
+		to, deaf, strips := l.street.hosts[p.Target], l.street.deaf[l.cfg.Link], l.street.strip[l.cfg.Link]
 		l.street.mu.Unlock()
 		if to != nil && !deaf {
-			to.Deliver([][]byte{append([]byte(nil), pkt...)})
+			to.Deliver([][]byte{passed(pkt, strips)})
 		}
 	}
 	return nil
@@ -139,26 +142,37 @@ func (w wayBack) Send(pkts [][]byte) error {
 			continue
 		}
 		var deliver func([][]byte)
+		strips := false
 		w.street.mu.Lock()
 		for _, l := range w.street.links {
 			if !l.closed && l.cfg.Local4 == p.Target && !w.street.deaf[l.cfg.Link] {
-				deliver = l.cfg.Deliver
+				deliver, strips = l.cfg.Deliver, w.street.strip[l.cfg.Link]
 				l.n.Received++
 				l.n.ReceivedOctets += uint64(len(pkt))
 			}
 		}
 		w.street.mu.Unlock()
 		if deliver != nil {
-			deliver([][]byte{append([]byte(nil), pkt...)})
+			deliver([][]byte{passed(pkt, strips)})
 		}
 	}
 	return nil
 }
 
+// passed is a packet as it comes out of a link.
+func passed(pkt []byte, strips bool) []byte {
+	var seg wire.Segment
+	if !strips || seg.Parse(pkt) != nil {
+		return append([]byte(nil), pkt...)
+	}
+	seg.Options.Has &^= wire.HasMPTCP
+	return seg.Append(nil)
+}
+
 // host has a host answer each connection with talk.
 func (s *street) host(at netip.AddrPort, plain bool, talk func(c *engine.Conn)) {
 	e := engine.New(engine.Config{})
-	b := e.Bond(engine.BondConfig{Config: mptcp.Config{Plain: plain, Passive: true}})
+	b := e.Bond(engine.BondConfig{Config: mptcp.Config{Plain: plain, Passive: true, FastOpen: s.hasty}})
 	a := b.Attach(wayBack{s}, at.Addr(), netip.Addr{}, 1500)
 	s.mu.Lock()
 	s.hosts[at.Addr()] = a

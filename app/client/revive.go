@@ -81,6 +81,7 @@ func (v *live) advance(now time.Time) (awaited bool) {
 		}
 		quiet = l.pulse.ends(l.pipe.came.Load(), now) || quiet
 	}
+	v.confine()
 	if quiet || now.Sub(v.pinged) >= period {
 		v.pinged = now
 		v.ping()
@@ -239,10 +240,17 @@ func (v *live) linkState(id string) (state, reason string) {
 		return control.LinkConnecting, l.trouble
 	case v.revoked:
 		return control.LinkConnecting, revokedShort
+	case l.alive && l.parting() != "":
+		return control.LinkConnected, l.parting()
+	case l.alive && l.private:
+		return control.LinkConnected, "private: it carries connections alone, when no other link is connected"
 	case l.alive:
 		return control.LinkConnected, ""
 	case l.pipe.attachment.Load() == nil:
 		return control.LinkConnecting, v.peer() + " at " + l.endpoint.String() + " has not answered yet" + l.why()
+	}
+	if parting := l.parting(); parting != "" {
+		return control.LinkSilent, parting
 	}
 	return control.LinkSilent, v.peer() + " does not answer over it any more" + l.why()
 }

@@ -99,14 +99,15 @@ func (c *Client) show(now time.Time) {
 	if v := c.live; v != nil {
 		s.Connections = v.dialer.book.count()
 		s.Races, s.Switches = v.counters.Races, v.counters.Switches
-		how.scheduler = v.manner.made.scheduler
+		s.FastOpens, s.FastOpensRefused = v.counters.FastOpens, v.counters.FastOpensRefused
+		how = v.manner.now()
 		for _, l := range v.carried {
 			if l.alive && l.endpoint.IsValid() && len(c.member.Endpoints) > 1 {
 				s.Hub.Endpoint = l.endpoint.String()
 			}
 		}
 	}
-	s.Scheduler, s.Establish, s.Inactivity = how.shown()
+	how.show(&s)
 	s.Phase = c.phaseNow(s.Links, now)
 	if s.Phase != c.phase {
 		c.phase, c.since = s.Phase, now
@@ -123,6 +124,7 @@ func (c *Client) showLinks() []control.Link {
 		l := control.Link{
 			Name: r.Name, Kind: r.Kind, Role: set.Role, Rx: m.nowRx, Tx: m.nowTx, RxRate: m.rxRate, TxRate: m.txRate,
 			LimitUp: set.LimitUp, LimitDown: set.LimitDown, Cap: set.Cap, ResetDay: set.ResetDay, Price: set.Price,
+			Private: set.Private, Deny: set.Deny, Alone: private(r, set), Address: config.Address(set.Address.Type().String()),
 		}
 		ok, state, reason := c.wanted(r, set)
 		switch {
@@ -153,6 +155,7 @@ func (k *link) showPath(l *control.Link) {
 	}
 	p := &k.path
 	l.Granted, l.Won = p.Granted, p.Won
+	l.Leaving, l.Left = p.Leaving, int(p.Left.Round(time.Second)/time.Second)
 	l.PeerUp, l.PeerDown, l.LimitUsed = config.RateOf(p.PeerDown), config.RateOf(p.PeerUp), config.RateOf(p.Limit)
 	if p.Limit == 0 {
 		l.LimitUsed = config.RateOf(p.LimitUp) // the proxy of another make is asked connection by connection

@@ -12,8 +12,9 @@ import (
 
 // Kinds of proxies of other makes.
 const (
-	SOCKS5  = "socks5"  // RFC 1928
-	Convert = "convert" // RFC 8803
+	SOCKS5   = "socks5"   // RFC 1928
+	Convert  = "convert"  // RFC 8803
+	Implicit = "implicit" // on the way, if at all: targets are asked themselves, and Endpoint tells whether links work
 )
 
 // An Upstream is a proxy of another make, which takes the place of a hub: whatever speaks Multipath TCP. Its connections
@@ -28,7 +29,7 @@ type Upstream struct {
 func ParseUpstream(text string) (*Upstream, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
-		return nil, errors.New("a proxy is convert://HOST:PORT or socks5://[USER:PASSWORD@]HOST:PORT")
+		return nil, errors.New("a proxy is convert://HOST:PORT, socks5://[USER:PASSWORD@]HOST:PORT or implicit://HOST:PORT")
 	}
 	up := &Upstream{Kind: u.Scheme, Endpoint: u.Host}
 	if u.User != nil {
@@ -43,12 +44,12 @@ func (u *Upstream) check() error {
 	host, port, err := net.SplitHostPort(u.Endpoint)
 	number, wrong := strconv.ParseUint(port, 10, 16)
 	switch {
-	case u.Kind != SOCKS5 && u.Kind != Convert:
-		return fmt.Errorf("a proxy is of the kind %s or %s, not %q", Convert, SOCKS5, u.Kind)
+	case u.Kind != SOCKS5 && u.Kind != Convert && u.Kind != Implicit:
+		return fmt.Errorf("a proxy is of the kind %s, %s or %s, not %q", Implicit, Convert, SOCKS5, u.Kind)
 	case err != nil || wrong != nil || host == "" || number == 0:
 		return fmt.Errorf("a proxy is at HOST:PORT, such as 203.0.113.7:1080, not at %q", u.Endpoint)
-	case u.Kind == Convert && u.User != "":
-		return errors.New("a converter knows no users")
+	case u.Kind != SOCKS5 && u.User != "":
+		return fmt.Errorf("a proxy of the kind %s knows no users", u.Kind)
 	case u.User == "" && u.Password != "":
 		return errors.New("a password without a user")
 	}

@@ -27,6 +27,24 @@ func (s *Scheduler) Validate() error {
 	return nil
 }
 
+// CostV is how many octets the scheduler "cost" lets wait rather than pay a thousandth more for a gigabyte, its V; 0: the
+// default.
+type CostV int
+
+// CostVMax is more than anybody can mean: a megabyte waits at most, however dear the rest.
+const CostVMax CostV = schedule.BacklogMax
+
+// CostVDefault is what 0 means.
+const CostVDefault CostV = schedule.VDefault
+
+// Validate says when V is out of bounds.
+func (v *CostV) Validate() error {
+	if *v < 0 || *v > CostVMax {
+		return fmt.Errorf("%d is not a number of octets up to %d, nor 0 for %d", *v, CostVMax, CostVDefault)
+	}
+	return nil
+}
+
 // Establish is the name of a way to begin connections; "": the default.
 type Establish string
 

@@ -52,7 +52,11 @@ func TestSavedComesBack(t *testing.T) {
 	}
 	s := NewSettings()
 	s.Down, s.Scheduler, s.Establish, s.Inactivity = true, "cost", "ips+sim", Inactivity{2 * time.Hour, true}
-	s.Links["dongle"] = Link{Name: "usb0", On: false, Role: Backup, LimitUp: 10e6, LimitDown: 5e6, Cap: 20e9, ResetDay: 28, Price: 0.5}
+	s.Privacy, s.FastOpen, s.CostV, s.CostRate, s.Address = "strict", false, 640, 1e6, "fixed"
+	s.Links["dongle"] = Link{
+		Name: "usb0", On: false, Role: Backup, LimitUp: 10e6, LimitDown: 5e6, Cap: 20e9, ResetDay: 28, Price: 0.5,
+		Private: true, Deny: "10.0.0.0/8,fd00::/8", Address: "non-persistent",
+	}
 	if err := f.SaveSettings(s); err != nil {
 		t.Fatal(err)
 	}
@@ -91,6 +95,10 @@ func TestWrongFileIsNamedAndKept(t *testing.T) {
 		{"no way to begin", "{\n\"establish\": \"fast\"}", `:2: "fast" is no way to begin connections`},
 		{"no time", "{\n\n\"inactivity\": \"2\"}", `:3: "2" is not a time`},
 		{"dear", "{\"links\": {\"a\": {\n\"price\": 1e9}}}", `:2: a: price: 1e+09 is more`},
+		{"no profile", "{\n\"privacy\": \"paranoid\"}", `:2: "paranoid" is no profile of privacy`},
+		{"no such V", "{\n\"cost_v\": -1}", ":2: -1 is not a number of octets"},
+		{"no network", "{\"links\": {\"a\": {\n\"deny\": \"home\"}}}", `:2: a: "home" is not a network`},
+		{"no promise", "{\"links\": {\"a\": {\n\"address\": \"eternal\"}}}", `:2: a: "eternal" is not what a network`},
 		{"garbage", "\x00\x01", ":1: invalid character"},
 	} {
 		f := folder(t)

@@ -43,6 +43,10 @@ type Link struct {
 	Cap       Size    `json:"cap"` // octets both ways a month, 0: none
 	ResetDay  int     `json:"reset_day"`
 	Price     float64 `json:"price"` // of a gigabyte, in any currency that is the same for all links
+
+	Private bool     `json:"private"` // its connections take no other link, and those of others do not take it
+	Deny    Networks `json:"deny"`    // while it has an address in one of these it is private
+	Address Address  `json:"address"` // what its network promises of addresses
 }
 
 // PriceMax is the highest price of a gigabyte.
@@ -67,7 +71,7 @@ func (l *Link) Validate() error {
 	case l.ResetDay < 1 || l.ResetDay > 28:
 		return fmt.Errorf("reset_day: %d is not a day that every month has, 1 to 28", l.ResetDay)
 	}
-	return nil
+	return l.Address.Validate()
 }
 
 // Settings are what a person decides. The zero Settings are not the default: see NewSettings.
@@ -78,13 +82,21 @@ type Settings struct {
 	Routes    Routes          `json:"routes"`    // what is captured
 	Scheduler Scheduler       `json:"scheduler"` // "": the default
 
+	CostV    CostV `json:"cost_v"`    // of the scheduler "cost"
+	CostRate Rate  `json:"cost_rate"` // that it demands of dear links where cheap ones bring less; 0: none
+
 	Establish  Establish  `json:"establish"` // "": the default
 	Inactivity Inactivity `json:"inactivity"`
+	Address    Address    `json:"address"` // that connections begin with, where there is a choice
+
+	// Of proxies of other makes, which are not told by a tunnel.
+	Privacy  Privacy `json:"privacy"`   // "": the default
+	FastOpen bool    `json:"fast_open"` // what is asked of them rides in the SYN, where they allow it (RFC 7413)
 }
 
 // NewSettings returns the settings of a device on which nobody decided anything.
 func NewSettings() Settings {
-	return Settings{Links: map[string]Link{}, LAN: true, Routes: "default"}
+	return Settings{Links: map[string]Link{}, LAN: true, Routes: "default", FastOpen: true}
 }
 
 // Link returns how the link with that ID is to be used.

@@ -26,6 +26,7 @@ type Connection struct {
 	SendQueue int            `json:"send_queue"`
 	RecvQueue int            `json:"recv_queue"`
 
+	FastOpen   int        `json:"fast_open"` // octets that rode in the SYN and were taken
 	Establish  string     `json:"establish"` // how it was begun
 	Inactivity Inactivity `json:"inactivity"`
 

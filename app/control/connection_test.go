@@ -62,7 +62,7 @@ func TestBadChangeOfASubflow(t *testing.T) {
 func TestConnectionIsAPromise(t *testing.T) {
 	text, err := json.MarshalIndent(Connection{
 		Number: 7, Target: netip.MustParseAddrPort("192.0.2.1:443"), State: "open", Opened: time.Unix(1e9, 0).UTC(), Sent: 1000, Received: 2000,
-		Multipath: true, Token: 1, Resent: 10, SendQueue: 5, RecvQueue: 6, Trace: "syn",
+		Multipath: true, Token: 1, Resent: 10, SendQueue: 5, RecvQueue: 6, FastOpen: 26, Trace: "syn",
 		Establish: "sim", Inactivity: Inactivity{Own: 7200, Peer: 100, Request: true, Used: 7200, Left: 7199.5},
 		Subflows: []Subflow{{
 			ID: 1, Link: "wlan0", Local: netip.MustParseAddrPort("10.0.0.2:4000"), Remote: netip.MustParseAddrPort("192.0.2.1:443"),

@@ -22,7 +22,17 @@ func TestSettingsAreAskedFor(t *testing.T) {
 	if err := c.Set(context.Background(), Change{Inactivity: new(config.Inactivity)}); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{`set {"scheduler":"owl","establish":"ips+sim","inactivity":"2h,request"}`, `set {"inactivity":"none"}`}
+	rest := Change{
+		CostV: new(config.CostV(640)), CostRate: new(config.Rate(1e6)), Address: new(config.Address("fixed")),
+		Privacy: new(config.Privacy("strict")), FastOpen: new(false),
+	}
+	if err := c.Set(context.Background(), rest); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		`set {"scheduler":"owl","establish":"ips+sim","inactivity":"2h,request"}`, `set {"inactivity":"none"}`,
+		`set {"cost_v":640,"cost_rate":"1Mbit","address":"fixed","privacy":"strict","fast_open":false}`,
+	}
 	if !reflect.DeepEqual(f.calls, want) {
 		t.Errorf("asked %q, want %q", f.calls, want)
 	}
@@ -36,6 +46,10 @@ func TestBadSettings(t *testing.T) {
 		`{"establish":"quickly"}`: "no way to begin connections",
 		`{"scheduler":"best"}`:    "is not a scheduler",
 		`{"inactivity":"2"}`:      "is not a time",
+		`{"cost_v":-1}`:           "is not a number of octets",
+		`{"cost_rate":"5"}`:       "5 what?",
+		`{"address":"eternal"}`:   "is not what a network promises",
+		`{"privacy":"paranoid"}`:  "is no profile",
 		`{"routes":"default"}`:    "not understood",
 	} {
 		r := httptest.NewRequest("POST", "/settings", strings.NewReader(body))
@@ -61,5 +75,29 @@ func TestChangeLeavesTheRest(t *testing.T) {
 	is := Change{Establish: &mode}.Apply(was)
 	if was.Establish = mode; !reflect.DeepEqual(is, was) {
 		t.Errorf("%+v, want %+v", is, was)
+	}
+}
+
+// What is decided otherwise is not what the daemon was told any more, and nothing else is.
+func TestWithout(t *testing.T) {
+	all := Change{
+		Scheduler: new(config.Scheduler("owl")), CostV: new(config.CostV(1)), CostRate: new(config.Rate(1e6)), Establish: new(config.Establish("sim")),
+		Address: new(config.Address("fixed")), Inactivity: &config.Inactivity{Time: time.Hour}, Privacy: new(config.Privacy("strict")), FastOpen: new(true),
+	}
+	for i := range reflect.TypeFor[Change]().NumField() {
+		var one Change
+		reflect.ValueOf(&one).Elem().Field(i).Set(reflect.ValueOf(all).Field(i))
+		left := all.Without(one)
+		for j := range reflect.TypeFor[Change]().NumField() {
+			if gone := reflect.ValueOf(left).Field(j).IsNil(); gone != (i == j) {
+				t.Errorf("%+v without %+v: %+v", all, one, left)
+			}
+		}
+		if was := (config.Settings{}); reflect.DeepEqual(one.Apply(was), was) {
+			t.Errorf("%+v changes nothing", one)
+		}
+	}
+	if left := all.Without(all); left != (Change{}) {
+		t.Errorf("%+v", left)
 	}
 }

@@ -4,7 +4,6 @@ package control
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"time"
 
@@ -47,6 +46,14 @@ type State struct {
 	Races      uint64            `json:"races"`      // connections that were asked for over several links at once
 	Switches   uint64            `json:"switches"`   // times that one more link was asked because others did not answer
 	Inactivity config.Inactivity `json:"inactivity"` // how long connections may be idle
+	CostV      config.CostV      `json:"cost_v"`     // of the scheduler "cost"
+	CostRate   config.Rate       `json:"cost_rate"`
+	Address    config.Address    `json:"address"` // that connections begin with, where there is a choice
+	Privacy    config.Privacy    `json:"privacy"` // towards proxies of other makes
+
+	FastOpen         bool   `json:"fast_open"`          // what proxies of other makes are asked rides in the SYN, where they allow it
+	FastOpens        uint64 `json:"fast_opens"`         // connections whose SYN had octets that were taken
+	FastOpensRefused uint64 `json:"fast_opens_refused"` // and that were not
 }
 
 // Hub is the hub as this device knows it.
@@ -77,6 +84,13 @@ type Link struct {
 	ResetDay  int         `json:"reset_day"`
 	Price     float64     `json:"price"` // the scheduler "cost" looks at it
 
+	Private bool            `json:"private"` // its connections take no other link, and those of others do not take it
+	Deny    config.Networks `json:"deny"`    // while it has an address in one of these it is private
+	Alone   bool            `json:"alone"`   // it is private now, because of either
+	Address config.Address  `json:"address"` // what its network promises of addresses
+	Leaving bool            `json:"leaving"` // its address goes away, or is gone: connections take others
+	Left    int             `json:"left_s"`  // seconds until that; 0: it is gone, or no end is known
+
 	Granted   bool        `json:"limit_granted"` // the hub has taken note of these limits
 	PeerUp    config.Rate `json:"peer_limit_up"` // that the hub sets for what this device sends; 0: none
 	PeerDown  config.Rate `json:"peer_limit_down"`
@@ -93,6 +107,10 @@ type LinkChange struct {
 	Cap       *config.Size `json:"cap,omitempty"`
 	ResetDay  *int         `json:"reset_day,omitempty"`
 	Price     *float64     `json:"price,omitempty"`
+
+	Private *bool            `json:"private,omitempty"`
+	Deny    *config.Networks `json:"deny,omitempty"`
+	Address *config.Address  `json:"address,omitempty"`
 }
 
 // Apply returns a link's settings with what is to change changed.
@@ -104,29 +122,10 @@ func (c LinkChange) Apply(l config.Link) config.Link {
 	replace(&l.Cap, c.Cap)
 	replace(&l.ResetDay, c.ResetDay)
 	replace(&l.Price, c.Price)
+	replace(&l.Private, c.Private)
+	replace(&l.Deny, c.Deny)
+	replace(&l.Address, c.Address)
 	return l
-}
-
-// Change says what to change of how connections are carried; nil: as it is.
-type Change struct {
-	Scheduler  *config.Scheduler  `json:"scheduler,omitempty"`  // from the next up, or start, on
-	Establish  *config.Establish  `json:"establish,omitempty"`  // of those that begin from now on
-	Inactivity *config.Inactivity `json:"inactivity,omitempty"` // of all
-}
-
-// Apply returns settings with what is to change changed.
-func (c Change) Apply(s config.Settings) config.Settings {
-	replace(&s.Scheduler, c.Scheduler)
-	replace(&s.Establish, c.Establish)
-	replace(&s.Inactivity, c.Inactivity)
-	return s
-}
-
-// Validate says what of it cannot be meant.
-func (c Change) Validate() error {
-	var s config.Settings
-	s = c.Apply(s)
-	return errors.Join(s.Scheduler.Validate(), s.Establish.Validate())
 }
 
 func replace[T any](is, to *T) {

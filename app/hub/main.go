@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tandem/app/command"
+	"tandem/app/config"
 	"tandem/app/server"
 )
 
@@ -38,7 +40,7 @@ func run(ctx context.Context, args []string, out, diagnosis io.Writer) int {
 func commands() *cobra.Command {
 	root := command.Root("tandem-hub", "The aggregation server of tandem")
 	state := root.PersistentFlags().String("state", defaultState(), "`DIR` of keys and devices")
-	root.AddCommand(runCommand(state), inviteCommand(state), devicesCommand(state), revokeCommand(state), checkCommand(state), convertCommand())
+	root.AddCommand(runCommand(state), inviteCommand(state), devicesCommand(state), revokeCommand(state), checkCommand(state), convertCommand(), implicitCommand())
 	return root
 }
 
@@ -68,6 +70,28 @@ func options(c *cobra.Command, cfg *server.Config) (parse func() error) {
 	}
 }
 
+// conduct are the flags that say what chooses links for what devices download.
+func conduct(c *cobra.Command, cfg *server.Config) (parse func() error) {
+	f := c.Flags()
+	scheduler := f.String("scheduler", server.DefaultScheduler, "choose links for what devices download by this `NAME`: "+config.Schedulers)
+	v := f.Int("cost-v", int(config.CostVDefault), "with the scheduler cost, let so many `OCTETS` wait rather than pay a thousandth more for a gigabyte")
+	rate := f.String("cost-rate", "none", "with the scheduler cost, use dear links while the cheap ones bring less than this `RATE`, such as 1M")
+	return func() error {
+		name, costV := config.Scheduler(*scheduler), config.CostV(*v)
+		r, err := config.ParseRate(*rate)
+		for _, wrong := range []struct {
+			flag string
+			err  error
+		}{{"scheduler", name.Validate()}, {"cost-v", costV.Validate()}, {"cost-rate", err}} {
+			if wrong.err != nil {
+				return command.Misuse(fmt.Errorf("--%s: %w", wrong.flag, wrong.err))
+			}
+		}
+		cfg.Scheduler, cfg.CostV, cfg.CostRate = *scheduler, *v, r.Octets()
+		return nil
+	}
+}
+
 // parseListen reads where to listen; no address means all.
 func parseListen(text string) (netip.AddrPort, error) {
 	at := text
@@ -84,9 +108,9 @@ func parseListen(text string) (netip.AddrPort, error) {
 func runCommand(state *string) *cobra.Command {
 	var cfg server.Config
 	c := &cobra.Command{Use: "run", Short: "Run the hub, in the foreground", Args: command.NoArguments}
-	parse := options(c, &cfg)
+	parse, parseConduct := options(c, &cfg), conduct(c, &cfg)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if err := parse(); err != nil {
+		if err := errors.Join(parse(), parseConduct()); err != nil {
 			return err
 		}
 		cfg.State = *state

@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -36,8 +38,9 @@ type ConvertConfig struct {
 // Bounds of a converter.
 const (
 	convertWaiting = 1024             // clients that have not said what they want
-	messageTime    = 10 * time.Second // to say it
+	messageTimeMax = 10 * time.Second // to say it
 	tellTime       = 2 * time.Second  // for a client to take an answer and leave
+	filesEach      = 2                // that a connection takes
 	speakersMax    = 4096             // targets of which is known whether they speak Multipath TCP
 	secretTime     = 6 * time.Hour    // that cookies are made of one secret
 )
@@ -45,7 +48,7 @@ const (
 // ConvertCounters count what became of connections since the converter began.
 type ConvertCounters struct {
 	Clients uint64 // connections
-	Crowded uint64 // of them, reset because too many had not said what they want
+	Crowded uint64 // of them, reset because too many had not said what they want, or their client had its share of files
 	Foreign uint64 // of them, refused because their clients may not use it
 	convert.GateCounters
 }
@@ -57,10 +60,14 @@ type Converter struct {
 	now      func() clock.Time
 	around   surroundings
 	dial     func(ctx context.Context, network, target string) (net.Conn, error)
-	waiting  chan struct{}
+	waiting  *crowd // clients that have not said what they want
 	offers   chan *conversion
 
 	clients, crowded, foreign atomic.Uint64
+
+	files       *crowd // connections
+	hasRoute    func(network, address string) bool
+	messageTime time.Duration
 
 	mu       sync.Mutex
 	gate     *convert.Gate
@@ -78,28 +85,48 @@ func NewConverter(cfg ConvertConfig) (*Converter, error) {
 		return nil, fmt.Errorf("the converter: %w", err)
 	}
 	c := &Converter{
-		cfg: cfg, listener: l, now: clock.System(), waiting: make(chan struct{}, convertWaiting), offers: make(chan *conversion),
+		cfg: cfg, listener: l, now: clock.System(), waiting: newCrowd(convertWaiting), offers: make(chan *conversion),
 		around:   surroundings{rules: Rules{SMTP: cfg.AllowSMTP}, list: net.InterfaceAddrs},
 		rotated:  time.Now(),
-		speakers: map[netip.AddrPort]bool{},
-		gate:     convert.NewGate(convert.GateConfig{Supported: []uint8{convert.MPTCP}, Cookies: cfg.Cookies, Secret: secret()}),
+		speakers: map[netip.AddrPort]bool{}, hasRoute: hasRoute, messageTime: messageTimeMax,
+		gate: convert.NewGate(convert.GateConfig{Supported: []uint8{convert.MPTCP}, Cookies: cfg.Cookies, Secret: secret()}),
 	}
-	dialer := net.Dialer{
-		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 6},
-		Control:         func(_, address string, _ syscall.RawConn) error { return c.reaches(address) },
+	c.files = newCrowd(max(openFiles("/proc/self/limits")-filesKept, 4*shareMin) / filesEach)
+	c.dial = multipathDialer(c.reaches)
+	if !takesEarly("/proc/sys/net/ipv4/tcp_fastopen") {
+		cfg.Log.Warn("what clients ask cannot ride in their SYNs, which costs each connection a round trip: " +
+			"the sysctl net.ipv4.tcp_fastopen=3 lets it")
 	}
-	dialer.SetMultipathTCP(true)
-	c.dial = dialer.DialContext
 	return c, nil
 }
 
+// takesEarly reports whether a setting has the kernel take octets of SYNs, as far as it says.
+func takesEarly(setting string) bool {
+	const serverEnabled = 2
+	text, err := os.ReadFile(setting)
+	n, wrong := strconv.Atoi(strings.TrimSpace(string(text)))
+	return err != nil || wrong != nil || n&serverEnabled != 0
+}
+
+// multipathDialer dials with the kernel's Multipath TCP what reaches allows.
+func multipathDialer(reaches func(address string) error) func(ctx context.Context, network, target string) (net.Conn, error) {
+	dialer := net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 6},
+		Control:         func(_, address string, _ syscall.RawConn) error { return reaches(address) },
+	}
+	dialer.SetMultipathTCP(true)
+	return dialer.DialContext
+}
+
 // reaches says why an address may not be reached; nil: it may.
-func (c *Converter) reaches(address string) error {
+func (c *Converter) reaches(address string) error { return reaches(&c.around, c.cfg.AllowLAN, address) }
+
+func reaches(around *surroundings, lan bool, address string) error {
 	target, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return err
 	}
-	return c.around.current(c.cfg.AllowLAN).Check("tcp", netip.AddrPortFrom(target.Addr().Unmap(), target.Port()))
+	return around.current(lan).Check("tcp", netip.AddrPortFrom(target.Addr().Unmap(), target.Port()))
 }
 
 func secret() (s [32]byte) {
@@ -154,29 +181,48 @@ func (c *Converter) listen(ctx context.Context) error {
 			return err
 		}
 		c.clients.Add(1)
-		select {
-		case c.waiting <- struct{}{}:
-			running.Go(func() {
-				defer func() { <-c.waiting }()
-				c.welcome(ctx, conn.(*net.TCPConn))
-			})
-		default:
+		tcp := conn.(*net.TCPConn)
+		said, leave := c.enter(clientOf(tcp))
+		if leave == nil {
 			c.crowded.Add(1)
-			reset(conn.(*net.TCPConn))
+			reset(tcp)
+			continue
 		}
+		running.Go(func() {
+			defer said()
+			c.welcome(ctx, tcp, leave)
+		})
 	}
 }
 
-func reset(conn *net.TCPConn) {
-	conn.SetLinger(0)
-	conn.Close()
+// enter finds a place for a client among those that have not said what they want, and files for its connection; both are
+// given back by calling what it returns. Nil: there is no room.
+func (c *Converter) enter(client netip.Addr) (said, leave func()) {
+	if said = c.waiting.enter(client); said == nil {
+		return nil, nil
+	}
+	if leave = c.files.enter(client); leave == nil {
+		said()
+		return nil, nil
+	}
+	return said, leave
+}
+
+func clientOf(conn *net.TCPConn) netip.Addr {
+	return conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
 }
 
 // welcome hears what a client wants, and offers that to the relay, or tells why not.
-func (c *Converter) welcome(ctx context.Context, conn *net.TCPConn) {
+func (c *Converter) welcome(ctx context.Context, conn *net.TCPConn, leave func()) {
+	offered := false
+	defer func() {
+		if !offered {
+			leave()
+		}
+	}()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	client := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+	client := clientOf(conn)
 	if !c.serves(client) {
 		c.foreign.Add(1)
 		c.cfg.Log.Warn("a client that may not use this converter", "client", client)
@@ -188,11 +234,12 @@ func (c *Converter) welcome(ctx context.Context, conn *net.TCPConn) {
 	c.rotate()
 	m := c.gate.Open(client)
 	c.mu.Unlock()
-	o := &conversion{converter: c, conn: conn, client: m}
+	o := &conversion{converter: c, conn: conn, client: m, leave: leave}
 	switch c.hear(o) {
 	case convert.Dial:
 		select {
 		case c.offers <- o:
+			offered = true
 		case <-ctx.Done():
 			o.end()
 			conn.Close()
@@ -217,7 +264,7 @@ func (c *Converter) serves(client netip.Addr) bool {
 
 // hear reads a client's message to its last octet: what follows is the server's.
 func (c *Converter) hear(o *conversion) convert.Verdict {
-	o.conn.SetReadDeadline(time.Now().Add(messageTime))
+	o.conn.SetReadDeadline(time.Now().Add(c.messageTime))
 	defer o.conn.SetReadDeadline(time.Time{})
 	b := make([]byte, convert.MaxLen)
 	at, want := 0, convert.HeaderLen
@@ -289,56 +336,4 @@ func (c *Converter) Dial(ctx context.Context, target netip.AddrPort) (relay.Stre
 	}
 	c.speakers[target] = err == nil && speaks
 	return relay.NetStream(tcp), nil
-}
-
-// capable are the options of a SYN/ACK that accepts Multipath TCP (RFC 8684 3.1), of which the kernel tells that alone: the key
-// is nobody's.
-var capable = []byte{convert.MPTCP, 12, 0x01, 0x01, 0, 0, 0, 0, 0, 0, 0, 0}
-
-// A conversion is what a client has asked for. It is a relay.Offer.
-type conversion struct {
-	converter *Converter
-	conn      *net.TCPConn
-	client    *convert.Converter
-}
-
-// Source is the client's address.
-func (o *conversion) Source() netip.AddrPort { return o.conn.RemoteAddr().(*net.TCPAddr).AddrPort() }
-
-// Target is the server's.
-func (o *conversion) Target() netip.AddrPort { return o.client.Request().Target }
-
-// Accept tells the client that it is connected.
-func (o *conversion) Accept() (relay.Stream, error) {
-	c := o.converter
-	c.mu.Lock()
-	var options []byte
-	if c.speakers[o.Target()] {
-		options = capable
-	}
-	answer := o.client.Connected(options)
-	c.mu.Unlock()
-	if _, err := o.conn.Write(answer); err != nil {
-		reset(o.conn)
-		return nil, err
-	}
-	return relay.NetStream(o.conn), nil
-}
-
-// Refuse tells the client why it is not.
-func (o *conversion) Refuse(why error) {
-	if errors.Is(why, os.ErrPermission) {
-		why = syscall.EACCES
-	}
-	o.converter.mu.Lock()
-	answer := o.client.Failed(o.converter.now(), convert.FailureOf(why, o.Target().Addr()))
-	o.converter.mu.Unlock()
-	tell(o.conn, answer)
-}
-
-// end forgets the client.
-func (o *conversion) end() {
-	o.converter.mu.Lock()
-	defer o.converter.mu.Unlock()
-	o.client.End()
 }

@@ -34,7 +34,7 @@ var (
 	plain = netip.MustParseAddrPort("192.0.2.2:80")
 )
 
-func newBureau(t *testing.T, cfg ConvertConfig) *bureau {
+func newBureau(t *testing.T, cfg ConvertConfig, change ...func(*Converter)) *bureau {
 	t.Helper()
 	cfg.Listen = netip.MustParseAddrPort("127.0.0.1:0")
 	c, err := NewConverter(cfg)
@@ -44,6 +44,9 @@ func newBureau(t *testing.T, cfg ConvertConfig) *bureau {
 	b := &bureau{t: t, c: c, cache: convert.NewCache(convert.CacheConfig{}), now: clock.System(), hosts: map[string]string{}}
 	c.dial, c.around.list = b.dial, func() ([]net.Addr, error) {
 		return []net.Addr{&net.IPNet{IP: net.IPv4(172, 30, 0, 1), Mask: net.CIDRMask(16, 32)}}, nil
+	}
+	for _, f := range change {
+		f(c)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -311,11 +314,13 @@ func TestConverterMalformed(t *testing.T) {
 	}
 }
 
-// TestConverterCrowd: who comes when too many have not said what they want is reset.
+// TestConverterCrowd: who comes when too many of its own kind have not said what they want is reset, others are served.
 func TestConverterCrowd(t *testing.T) {
 	b := newBureau(t, ConvertConfig{})
-	for range convertWaiting {
-		b.c.waiting <- struct{}{}
+	b.host(plain, false, echoBack)
+	var leave []func()
+	for f := b.c.waiting.enter(loopback); f != nil; f = b.c.waiting.enter(loopback) {
+		leave = append(leave, f)
 	}
 	if c, err := net.Dial("tcp", b.c.Addr().String()); err == nil {
 		if _, err := io.ReadAll(c); err == nil {
@@ -323,11 +328,113 @@ func TestConverterCrowd(t *testing.T) {
 		}
 		c.Close()
 	}
-	if n := b.c.Counters(); n.Crowded != 1 {
-		t.Errorf("counters %+v", n)
+	if n := b.c.Counters(); n.Crowded != 1 || len(leave) != convertWaiting/2 {
+		t.Errorf("counters %+v, with %d waiting", n, len(leave))
 	}
-	for range convertWaiting {
-		<-b.c.waiting
+	if said, _ := b.c.enter(netip.MustParseAddr("192.0.2.77")); said == nil {
+		t.Error("no room for others")
+	}
+	for _, f := range leave {
+		f()
+	}
+	if _, _, err := b.ask(plain); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+}
+
+var loopback = netip.MustParseAddr("127.0.0.1")
+
+// TestConverterFiles: connections hold files until both ends have closed them, however they end; a client that has its share
+// gets no more.
+func TestConverterFiles(t *testing.T) {
+	b := newBureau(t, ConvertConfig{}, func(c *Converter) { c.files = newCrowd(4) }) // of which a share is at least shareMin
+	b.hosts[shop.String()] = ""
+	b.host(plain, false, func(c *net.TCPConn) { io.Copy(io.Discard, c) })
+	var open []*net.TCPConn
+	for range 4 {
+		c, _, err := b.ask(plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, c)
+	}
+	if _, _, err := b.ask(plain); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("one more than there may be: %v", err)
+	}
+	for i, c := range open {
+		if i%2 == 0 {
+			reset(c)
+		} else {
+			c.CloseWrite()
+			io.ReadAll(c)
+			c.Close()
+		}
+	}
+	b.until("all files back", func() bool { return b.used() == 0 })
+	b.ask(shop)
+	b.call([]byte("GET / HTTP/1.1\r\n\r\n"))
+	b.until("those of who was refused", func() bool { return b.c.Counters().Clients == 7 && b.used() == 0 })
+}
+
+func (b *bureau) used() int {
+	b.c.files.budget.mu.Lock()
+	defer b.c.files.budget.mu.Unlock()
+	return b.c.files.budget.used
+}
+
+// until waits for a condition.
+func (b *bureau) until(what string, ok func() bool) {
+	b.t.Helper()
+	for end := time.Now().Add(soon); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.t.Fatalf("%s: not in time", what)
+		}
+	}
+}
+
+// TestConverterNetworkFailure: that a network far away cannot be reached is no failure of the converter's, for which its
+// clients would leave it alone.
+func TestConverterNetworkFailure(t *testing.T) {
+	b := newBureau(t, ConvertConfig{})
+	for _, c := range []struct {
+		routed bool
+		target string
+		want   convert.Failure
+	}{
+		{true, "192.0.2.1:80", convert.Failure{Code: convert.DestinationUnreachable, Value: []byte{0}}},
+		{true, "[2001:db8::1]:80", convert.Failure{Code: convert.DestinationUnreachable, Value: []byte{0}}},
+		{false, "192.0.2.1:80", convert.Failure{Code: convert.NetworkFailure}},
+	} {
+		asked := ""
+		b.c.hasRoute = func(network, address string) bool { asked = network + " " + address; return c.routed }
+		got := b.c.failure(&net.OpError{Op: "dial", Err: syscall.ENETUNREACH}, netip.MustParseAddrPort(c.target))
+		if got.Code != c.want.Code || string(got.Value) != string(c.want.Value) || !strings.HasSuffix(asked, " "+c.target) {
+			t.Errorf("%+v: %+v, asked for %s", c, got, asked)
+		}
+	}
+}
+
+// TestConverterSlow: a client that says what it wants octet by octet is understood, one that does not end is dropped in time.
+func TestConverterSlow(t *testing.T) {
+	b := newBureau(t, ConvertConfig{}, func(c *Converter) { c.messageTime = 500 * time.Millisecond })
+	b.host(plain, false, echoBack)
+	client := convert.NewClient(b.cache, convert.ClientConfig{Converter: b.c.Addr().(*net.TCPAddr).AddrPort(), Target: plain})
+	c := b.call(nil)
+	for _, octet := range append(client.Append(nil), "hello"...) {
+		c.Write([]byte{octet})
+		time.Sleep(time.Millisecond)
+	}
+	c.CloseWrite()
+	if said, err := io.ReadAll(c); err != nil || string(said) != "\x01\x01\x22\x63hello" {
+		t.Errorf("%q, %v", said, err)
+	}
+	c = b.call([]byte{1, 6})
+	if said, err := io.ReadAll(c); err != nil || len(said) > 0 {
+		t.Errorf("to half a header: %q, %v", said, err)
+	}
+	c = b.call([]byte{1, 6, 0x22, 0x63, 10})
+	if said, err := io.ReadAll(c); err != nil || len(said) < 8 || said[4] != 30 || convert.Code(said[6]) != convert.MalformedMessage {
+		t.Errorf("to half a message: % x, %v", said, err)
 	}
 }
 

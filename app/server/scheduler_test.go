@@ -15,4 +15,8 @@ func TestScheduler(t *testing.T) {
 			t.Errorf("%q: %q, want %q", c.is, got, c.want)
 		}
 	}
+	is := (&Config{Scheduler: "cost", CostV: 640, CostRate: 1e6}).machine()
+	if !is.Paired || is.Scheduler != "cost" || is.CostV != 640 || is.CostRate != 1e6 {
+		t.Errorf("a bond is made with %+v", is)
+	}
 }

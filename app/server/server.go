@@ -29,6 +29,7 @@ import (
 
 	"tandem/app/invite"
 	"tandem/engine"
+	"tandem/engine/mptcp"
 	"tandem/engine/schedule"
 	"tandem/tunnel/carrier"
 	"tandem/tunnel/relay"
@@ -63,6 +64,8 @@ type Config struct {
 	Metrics   string         // loopback HOST:PORT for Prometheus; "": none
 	Upstreams []string       // HOST:PORT of the resolvers to ask; nil: those of resolv.conf
 	Scheduler string         // of what devices download, see schedule.New; "": DefaultScheduler
+	CostV     int            // of the scheduler "cost", see schedule.Cost; 0: its default
+	CostRate  int            // that it demands of dear links, octets a second; 0: none
 	Bind      conn.Bind      // nil: UDP at Listen
 	Dialer    relay.Dialer   // nil: this host's TCP
 	Log       *slog.Logger   // nil: none
@@ -159,6 +162,11 @@ func (cfg *Config) validate() error {
 		return fmt.Errorf("metrics are for this machine alone: %q is not a loopback address with a port, such as 127.0.0.1:9100", cfg.Metrics)
 	}
 	return nil
+}
+
+// machine is how a device's bond behaves, but for what depends on the surroundings.
+func (cfg *Config) machine() mptcp.Config {
+	return mptcp.Config{Paired: true, Scheduler: cfg.scheduler(), CostV: cfg.CostV, CostRate: cfg.CostRate}
 }
 
 // scheduler returns what chooses paths for what devices download.

@@ -51,10 +51,8 @@ func (s *Server) newSession(d *device) *session {
 		Connections: connectionsMax, Offers: dialingMax, Buffered: buffered,
 		SendBuffer: min(4<<20, buffered/2), RecvBuffer: min(6<<20, buffered/2),
 	}}
-	cfg := engine.BondConfig{
-		Config: mptcp.Config{Paired: true, Families: s.routed.families(), Scheduler: s.cfg.scheduler()},
-		Name:   d.record.Name, Limits: &limits,
-	}
+	cfg := engine.BondConfig{Config: s.cfg.machine(), Name: d.record.Name, Limits: &limits}
+	cfg.Families = s.routed.families()
 	x.lane = s.newLane(&cfg, x)
 	x.bond = s.engine.Bond(cfg)
 	x.running.Go(func() {

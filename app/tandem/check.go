@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,8 +28,12 @@ func checkCommand(o *options) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		up, err := m.upstream()
+		if err != nil {
+			return err
+		}
 		fine := true
-		for _, f := range findings(c.Context(), o, m, socks) {
+		for _, f := range findings(c.Context(), o, m, socks, up) {
 			mark := "ok     "
 			switch {
 			case !f.OK:
@@ -47,7 +52,7 @@ func checkCommand(o *options) *cobra.Command {
 }
 
 // findings are of what is kept, and of the system: as a daemon that runs says, or as one would find it.
-func findings(ctx context.Context, o *options, m manner, socks client.Socks) []platform.Finding {
+func findings(ctx context.Context, o *options, m manner, socks client.Socks, up *client.Upstream) []platform.Finding {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	state, err := o.daemon().State(ctx)
@@ -59,10 +64,19 @@ func findings(ctx context.Context, o *options, m manner, socks client.Socks) []p
 	if !errors.Is(err, control.ErrNoDaemon) {
 		daemon.Detail = fmt.Sprintf("One is running, at %s, and does not say how it is: %v.", o.listens(), err)
 	}
-	found = append(found, membershipFinding(o), daemon)
+	peer := membershipFinding(o)
+	if up != nil {
+		peer = platform.Finding{Name: "hub", OK: true, Detail: fmt.Sprintf("A proxy of another make takes its place: %s at %s.", up.Kind, up.Endpoint)}
+	}
+	found = append(found, peer, daemon)
+	if up != nil {
+		found = append(found, platform.CheckRaw())
+	}
 	system := platform.Config{State: o.state, Only: m.links}
 	if socks.Listen == "" {
-		return append(found, platform.Check(system)...)
+		return append(found, slices.DeleteFunc(platform.Check(system), func(f platform.Finding) bool {
+			return up != nil && f.Name == platform.ResolverFinding // which is not touched
+		})...)
 	}
 	p := platform.Finding{Name: "proxy", OK: true, Detail: "Programs that use the proxy at " + socks.Listen + " use the hub."}
 	if err := proxy.Check(socks.Listen, socks.Password); err != nil {

@@ -78,7 +78,7 @@ func (l *lookup) read(words []string) (do errand, fits lookup, err error) {
 	case rest[0] == "subflow":
 		return nil, fits, errors.New("subflow wants two words: open LINK, or ID and one of close, backup and primary")
 	}
-	return nil, fits, fmt.Errorf("%q is none of close and subflow ...", strings.Join(words[1:], " "))
+	return nil, fits, fmt.Errorf("%q is neither close nor subflow", strings.Join(words[1:], " "))
 }
 
 // unfit says which flag means nothing here.
@@ -205,7 +205,7 @@ func writeConnection(out io.Writer, c control.Connection) error {
 	}
 	fmt.Fprintf(out, "\ntoken %08x, %s sent again over another link, %s wait to be sent, %s to be read\n", c.Token,
 		scaled(float64(c.Resent), "B"), scaled(float64(c.SendQueue), "B"), scaled(float64(c.RecvQueue), "B"))
-	fmt.Fprintf(out, "begun by %s, %s\n\n", c.Establish, patience(c.Inactivity))
+	fmt.Fprintf(out, "begun by %s%s, %s\n\n", c.Establish, haste(c.FastOpen), patience(c.Inactivity))
 	err = table(out, func(w io.Writer) {
 		fmt.Fprintln(w, "ID\tLINK\tSTATE\tUSE\tRTT\tWINDOW\tIN FLIGHT\tSENT\tRECEIVED\tRESENT\tADDRESSES")
 		for _, f := range c.Subflows {
@@ -218,6 +218,14 @@ func writeConnection(out io.Writer, c control.Connection) error {
 		_, err = fmt.Fprintf(out, "\n%s", c.Trace)
 	}
 	return err
+}
+
+// haste says what rode in the SYN.
+func haste(octets int) string {
+	if octets == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" with %d octets in the SYN", octets)
 }
 
 // patience says how long a connection may be idle.

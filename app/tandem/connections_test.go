@@ -39,7 +39,7 @@ func (p *pretender) Connections(ctx context.Context) ([]control.Connection, erro
 
 func (p *pretender) Connection(_ context.Context, n int) (control.Connection, error) {
 	return control.Connection{
-		Number: 7, Target: netip.MustParseAddrPort("192.0.2.1:443"), State: "open", Opened: time.Now(), Multipath: true, Token: 0xabc, Trace: "1s open\n",
+		Number: 7, Target: netip.MustParseAddrPort("192.0.2.1:443"), State: "open", Opened: time.Now(), Multipath: true, FastOpen: 26, Establish: "timer", Token: 0xabc, Trace: "1s open\n",
 		Subflows: []control.Subflow{
 			{ID: 1, Link: "wlan0", State: "ESTABLISHED", Established: true, RTT: 21.5, Window: 14000},
 			{ID: 2, Link: "wwan0", State: "ESTABLISHED", Established: true, Backup: true},
@@ -83,6 +83,7 @@ func TestVerbsOfConnections(t *testing.T) {
 	for _, c := range []struct{ line, said, asked string }{
 		{"connections", "wlan0, wwan0, eth0", "show"},
 		{"connections 7", "ESTABLISHED  backup here", "show"},
+		{"connections 7", "begun by timer with 26 octets in the SYN, may be idle for ever\n", "show"},
 		{"connections 7 --trace", "1s open", "show"},
 		{"connections 7 close", "Connection 7 is closed.\n", "close"},
 		{"connections 7 subflow open eth1", "Connection 7 opens subflow 4 over eth1", "open eth1 false"},
@@ -131,7 +132,7 @@ func TestMisuseOfConnections(t *testing.T) {
 	m := newTerminal(t)
 	for line, want := range map[string]string{
 		"0":                          `"0" is not the number of a connection`,
-		"7 open":                     `"open" is none of close and subflow ...`,
+		"7 open":                     `"open" is neither close nor subflow`,
 		"7 close now":                `"close now" is none of`,
 		"7 subflow":                  "subflow wants two words",
 		"7 subflow 2":                "subflow wants two words",

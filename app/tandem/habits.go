@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -12,7 +14,11 @@ import (
 )
 
 // Habits are how connections are begun and kept, and what chooses links for them, as they were typed.
-type habits struct{ scheduler, establish, inactivity string }
+type habits struct {
+	scheduler, costV, costRate              string
+	establish, address, inactivity, privacy string
+	fastOpen                                string
+}
 
 // flags adds them; otherwise is what counts where nothing is typed, but for the default's name.
 func (h *habits) flags(f *pflag.FlagSet, otherwise string) {
@@ -24,27 +30,70 @@ func (h *habits) flags(f *pflag.FlagSet, otherwise string) {
 	}
 	f.StringVar(&h.scheduler, "scheduler", "", "choose links for packets by this `NAME`: "+config.Schedulers+left("earliest")+";\n"+
 		"owl sends where one way is shortest, cost where it is cheapest, see tandem link --price")
+	f.StringVar(&h.costV, "cost-v", "", fmt.Sprintf("with the scheduler cost, let so many `OCTETS` wait rather than pay a thousandth more for a gigabyte%s",
+		left(fmt.Sprint(config.CostVDefault))))
+	f.StringVar(&h.costRate, "cost-rate", "", "with the scheduler cost, use dear links while the cheap ones bring less than this `RATE`, such as 1M, or none"+left("none"))
 	f.StringVar(&h.establish, "establish", "", "begin connections in this `MODE`: "+config.Establishes+left("auto")+";\n"+
 		"auto asks over the best link while it is heard, else over several at once, of which the first to answer wins")
+	f.StringVar(&h.address, "address", "", "begin connections, where there is a choice, over links whose addresses are of this `TYPE`: "+config.Addresses+left("unknown")+";\n"+
+		"see tandem link --address")
 	f.StringVar(&h.inactivity, "inactivity", "", "end connections that are idle for this `TIME`, such as 2h, or none"+left("none")+";\n"+
 		"the other end is told, and with 2h,request asked to be as patient")
+	f.StringVar(&h.privacy, "privacy", "", "show proxies of other makes as much of this device as this `PROFILE` does: standard or strict"+left("standard")+";\n"+
+		"strict uses one link until a connection has moved 64 kB, and other ports on each")
+	f.StringVar(&h.fastOpen, "fast-open", "", "`on` or off: what proxies of other makes are asked rides in the SYN, where they allow it (RFC 7413)"+left("on")+";\n"+
+		"off with strict privacy, because their cookies know who comes again")
 }
 
 // read says what is mistyped.
-func (h *habits) read() (s config.Scheduler, e config.Establish, i *config.Inactivity, err error) {
-	s, e = config.Scheduler(h.scheduler), config.Establish(h.establish)
-	err = errors.Join(about("scheduler", s.Validate()), about("establish", e.Validate()))
+func (h *habits) read() (change control.Change, err error) {
+	text(&change.Scheduler, h.scheduler)
+	text(&change.Establish, h.establish)
+	text(&change.Address, h.address)
+	text(&change.Privacy, h.privacy)
+	if h.costV != "" {
+		v, wrong := strconv.Atoi(h.costV)
+		if change.CostV = new(config.CostV(v)); wrong != nil {
+			err = fmt.Errorf("--cost-v: %q is not a number", h.costV)
+		}
+	}
+	if h.costRate != "" {
+		r, wrong := config.ParseRate(h.costRate)
+		change.CostRate, err = &r, errors.Join(err, about("cost-rate", wrong))
+	}
 	if h.inactivity != "" {
 		long, wrong := config.ParseInactivity(h.inactivity)
-		i, err = &long, errors.Join(err, about("inactivity", wrong))
+		change.Inactivity, err = &long, errors.Join(err, about("inactivity", wrong))
 	}
-	return s, e, i, err
+	if h.fastOpen != "" {
+		on, wrong := onOff(h.fastOpen)
+		change.FastOpen, err = &on, errors.Join(err, about("fast-open", wrong))
+	}
+	s := change.Apply(config.Settings{})
+	return change, errors.Join(err,
+		about("scheduler", s.Scheduler.Validate()), about("cost-v", s.CostV.Validate()), about("establish", s.Establish.Validate()),
+		about("address", s.Address.Validate()), about("privacy", s.Privacy.Validate()))
+}
+
+// text notes what was typed.
+func text[T ~string](to **T, typed string) {
+	if typed != "" {
+		*to = new(T(typed))
+	}
+}
+
+// onOff reads a switch.
+func onOff(text string) (on bool, err error) {
+	if text != "on" && text != "off" {
+		return false, fmt.Errorf("%q is neither on nor off", text)
+	}
+	return text == "on", nil
 }
 
 const setHelp = `Say how connections are carried, now and after a restart, whatever tandem run was told.
 
-Those that begin from now on begin as --establish says, and all end as --inactivity says. What --scheduler says counts
-from the next tandem up on, after tandem down, or from the next start.`
+Those that begin from now on begin as --establish and --address say, and all end as --inactivity says. The rest counts from
+the next tandem up on, after tandem down, or from the next start.`
 
 func setCommand(o *options) *cobra.Command {
 	var h habits
@@ -67,14 +116,7 @@ func setCommand(o *options) *cobra.Command {
 
 // change is what was typed.
 func (h *habits) change() (change control.Change, err error) {
-	s, e, i, err := h.read()
-	change.Inactivity = i
-	if s != "" {
-		change.Scheduler = &s
-	}
-	if e != "" {
-		change.Establish = &e
-	}
+	change, err = h.read()
 	if err == nil && change == (control.Change{}) {
 		err = errors.New("what is to change?")
 	}

@@ -4,15 +4,18 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"tandem/app/apptest"
 	"tandem/app/client"
@@ -32,14 +35,14 @@ type terminal struct {
 
 func newTerminal(t *testing.T) *terminal { return &terminal{t, filepath.Join(t.TempDir(), "state")} }
 
-// types runs a command, and wants its exit code and a part of what it says.
+// types runs a command, and wants its exit code, -1 for any, and a part of what it says.
 func (m *terminal) types(code int, part string, args ...string) string {
 	m.t.Helper()
 	var out, diagnosis bytes.Buffer
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	got := run(ctx, append([]string{"--state", m.state}, args...), &out, &diagnosis)
-	if said := out.String() + diagnosis.String(); got != code || !strings.Contains(said, part) {
+	if said := out.String() + diagnosis.String(); got != code && code >= 0 || !strings.Contains(said, part) {
 		m.t.Errorf("%q: exit code %d, said %q; want %d and %q", args, got, said, code, part)
 	}
 	return out.String() + diagnosis.String()
@@ -64,6 +67,16 @@ func TestMisuse(t *testing.T) {
 		{"set sim", "takes options only"},
 		{"set --establish quickly", `"quickly" is no way`},
 		{"set --scheduler best --inactivity 2", "is not a time"},
+		{"set --cost-v many", `--cost-v: "many" is not a number`},
+		{"set --cost-v -1", "--cost-v: -1 is not a number of octets up to 1048576"},
+		{"set --cost-rate 5", "--cost-rate: 5 what?"},
+		{"set --privacy paranoid", `--privacy: "paranoid" is no profile of privacy: standard or strict`},
+		{"set --fast-open yes", `--fast-open: "yes" is neither on nor off`},
+		{"run --address eternal", `--address: "eternal" is not what a network promises`},
+		{"link wlan0 --private maybe", `--private: "maybe" is neither on nor off`},
+		{"link wlan0 --deny home", `--deny: "home" is not a network such as`},
+		{"link wlan0 --address eternal", "--address: "},
+		{"check --hub http://192.0.2.1:80", "convert or socks5, not"},
 		{"link wlan0 --price 1e9", "which is the most"},
 		{"run --socks 1080", "--socks wants ADDR:PORT"},
 		{"run --socks 127.0.0.1:1080 --routes default", "--socks takes the place of --routes"},
@@ -110,6 +123,10 @@ func TestFailures(t *testing.T) {
 		t.Errorf("a proxy needs no TUN: %q", said)
 	}
 	m.types(1, "needs a password", "check", "--socks", "0.0.0.0:0")
+	proxied := m.types(-1, "A proxy of another make takes its place: socks5 at 192.0.2.1:1080.", "check", "--hub", "socks5://192.0.2.1:1080")
+	if !strings.Contains(proxied, "raw packets") || strings.Contains(proxied, "resolver") || strings.Contains(proxied, "belongs to no hub") {
+		t.Errorf("check with a proxy of another make: %q", proxied)
+	}
 	m.types(1, "name another with --state", "--state", "/proc/none/state", "run", "--socks", "127.0.0.1:0")
 	if exists(m.state) && len(list(m.state)) > 0 {
 		t.Errorf("failures left %q", list(m.state))
@@ -194,7 +211,17 @@ func TestVerbs(t *testing.T) {
 	}
 	m.types(0, "That is set", "set", "--scheduler", "cost", "--establish", "ips+sim", "--inactivity", "2h,request")
 	m.types(0, "scheduler cost, establish ips+sim (0 races, 0 switches), inactivity 2h,request\n", "status")
+	m.types(0, "cost: 64 octets wait rather than pay a thousandth more, at least 0 bit/s\n", "status")
 	m.types(0, "That is set", "set", "--inactivity", "none")
+	m.types(0, "privacy standard, fast open on (0 taken, 0 refused), address unknown\n", "status")
+	m.types(0, "That is set", "set", "--privacy", "strict", "--cost-v", "640", "--cost-rate", "1M", "--address", "fixed")
+	m.types(0, "privacy strict, fast open off (0 taken, 0 refused), address fixed\n", "status")
+	m.types(0, "cost: 640 octets wait rather than pay a thousandth more, at least 1.0 Mbit/s\n", "status")
+	m.types(0, "wlan0: private on, deny 10.0.0.0/8,fd00::/8, address non-persistent\n",
+		"link", "wlan0", "--private", "on", "--deny", "10.0.0.0/8,fd00::/8", "--address", "non-persistent")
+	if l := d.State().Links[1]; !l.Private || l.Deny != "10.0.0.0/8,fd00::/8" || l.Address != "non-persistent" || !l.Alone {
+		t.Errorf("link %+v", l)
+	}
 	m.types(0, "scheduler cost, establish ips+sim (0 races, 0 switches), inactivity none\n", "status")
 	if kept, err := o.folder().Settings(); err != nil || kept.Scheduler != "cost" || kept.Establish != "ips+sim" || kept.Inactivity != (config.Inactivity{}) {
 		t.Errorf("kept %+v, %v", kept, err)
@@ -311,15 +338,24 @@ func TestLimitsInTheTable(t *testing.T) {
 
 // TestHowTheDaemonIsTold: flags become the daemon's, and what is not typed is left to the settings.
 func TestHowTheDaemonIsTold(t *testing.T) {
-	s, e, i, err := (&habits{scheduler: "owl", establish: "esim", inactivity: "2h,request"}).read()
-	if err != nil || s != "owl" || e != "esim" || *i != (config.Inactivity{Time: 2 * time.Hour, Request: true}) {
-		t.Errorf("%q, %q, %v, %v", s, e, i, err)
+	typed := &habits{
+		scheduler: "cost", costV: "640", costRate: "1M", establish: "esim", address: "fixed", inactivity: "2h,request", privacy: "strict", fastOpen: "off",
 	}
-	if s, e, i, err := new(habits).read(); err != nil || s != "" || e != "" || i != nil {
-		t.Errorf("%q, %q, %v, %v of nothing", s, e, i, err)
+	told, err := typed.read()
+	want := control.Change{
+		Scheduler: new(config.Scheduler("cost")), CostV: new(config.CostV(640)), CostRate: new(config.Rate(1e6)), Establish: new(config.Establish("esim")),
+		Address: new(config.Address("fixed")), Inactivity: &config.Inactivity{Time: 2 * time.Hour, Request: true},
+		Privacy: new(config.Privacy("strict")), FastOpen: new(false),
 	}
-	if _, _, i, err := (&habits{inactivity: "none"}).read(); err != nil || i == nil {
-		t.Errorf("%v, %v: none is something", i, err)
+	if err != nil || !reflect.DeepEqual(told, want) {
+		t.Errorf("%+v, %v", told, err)
+	}
+	if told, err := new(habits).read(); err != nil || told != (control.Change{}) {
+		t.Errorf("%+v, %v of nothing", told, err)
+	}
+	told, err = (&habits{inactivity: "none", costRate: "none", costV: "0", fastOpen: "on"}).read()
+	if err != nil || told.Inactivity == nil || told.CostRate == nil || told.CostV == nil || told.FastOpen == nil || !*told.FastOpen {
+		t.Errorf("%+v, %v: none is something", told, err)
 	}
 }
 
@@ -338,11 +374,24 @@ func TestPatience(t *testing.T) {
 
 // TestReadme: README.md tells people to type what can be typed.
 func TestReadme(t *testing.T) {
-	apptest.CheckReadme(t, commands, func(c *cobra.Command) error {
-		if c.Name() != "link" {
-			return nil
+	apptest.CheckReadme(t, commands, func(c *cobra.Command) (err error) {
+		switch words := c.Flags().Args(); c.Name() {
+		case "link":
+			_, err = linkChange(c, words[1:])
+		case "connections":
+			_, _, err = new(lookup).read(words)
+		case "set":
+			var h habits
+			f := pflag.NewFlagSet("set", pflag.ContinueOnError)
+			h.flags(f, "")
+			c.Flags().Visit(func(typed *pflag.Flag) {
+				if f.Lookup(typed.Name) != nil {
+					err = errors.Join(err, f.Set(typed.Name, typed.Value.String()))
+				}
+			})
+			_, wrong := h.change()
+			err = errors.Join(err, wrong)
 		}
-		_, err := linkChange(c, c.Flags().Args()[1:])
 		return err
 	})
 }

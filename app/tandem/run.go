@@ -19,8 +19,8 @@ import (
 
 // A manner is what of the system a daemon uses, as it was typed.
 type manner struct {
-	links         []string
-	routes, socks string
+	links              []string
+	routes, socks, hub string
 }
 
 func (m *manner) flags(c *cobra.Command) {
@@ -29,6 +29,21 @@ func (m *manner) flags(c *cobra.Command) {
 	f.StringSliceVar(&m.links, "links", nil, "use the links of these `NAMES`, with commas between, whatever they are (default: all that are fit)")
 	f.StringVar(&m.socks, "socks", "", "need no root: be a SOCKS5 and HTTP proxy at [USER:PASSWORD@]`ADDR:PORT` for programs that are told so")
 	f.StringVar(&m.routes, "routes", "", "carry what goes to these `NETWORKS`, with commas between, or default for everything (default: as set, else default)")
+	f.StringVar(&m.hub, "hub", "", "use no hub but a proxy of another make at this `URL`, for TCP alone: convert://HOST:PORT,\n"+
+		"socks5://[USER:PASSWORD@]HOST:PORT, or implicit://HOST:PORT for one on the way, where HOST:PORT tells whether a link works;\n"+
+		"needs no join, and CAP_NET_RAW even with --socks")
+}
+
+// upstream is the proxy of another make, or nil.
+func (m *manner) upstream() (*client.Upstream, error) {
+	if m.hub == "" {
+		return nil, nil
+	}
+	u, err := client.ParseUpstream(m.hub)
+	if err != nil {
+		return nil, command.Misuse(about("hub", err))
+	}
+	return u, nil
 }
 
 // read says what is mistyped.
@@ -60,24 +75,19 @@ the names of hosts go as they did. Links are used on Linux only, and by root or 
 func runCommand(o *options) *cobra.Command {
 	var m manner
 	var h habits
-	var hub string
 	var verbose bool
 	c := &cobra.Command{Use: "run", Short: "Run the daemon, which connects to the hub, until interrupted", Long: runHelp, Args: command.NoArguments}
 	m.flags(c)
 	f := c.Flags()
 	h.flags(f, "as set, else ")
-	f.StringVar(&hub, "hub", "", "use no hub but a proxy of another make at this `URL`, for TCP alone: convert://HOST:PORT or\n"+
-		"socks5://[USER:PASSWORD@]HOST:PORT; needs no join, and CAP_NET_RAW even with --socks")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log more")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := daemonConfig(c, o, m, h)
 		if err != nil {
 			return err
 		}
-		if hub != "" {
-			if cfg.Upstream, err = client.ParseUpstream(hub); err != nil {
-				return command.Misuse(about("hub", err))
-			}
+		if cfg.Upstream, err = m.upstream(); err != nil {
+			return err
 		}
 		level := slog.LevelInfo
 		if verbose {
@@ -113,7 +123,7 @@ func warnEarly(cfg client.Config) {
 // daemonConfig reads the flags, and the settings where they say nothing.
 func daemonConfig(c *cobra.Command, o *options, m manner, h habits) (cfg client.Config, err error) {
 	cfg = client.Config{State: o.folder(), Socket: o.listenAt()}
-	if cfg.Scheduler, cfg.Establish, cfg.Inactivity, err = h.read(); err != nil {
+	if cfg.Told, err = h.read(); err != nil {
 		return cfg, command.Misuse(err)
 	}
 	if cfg.Routes, cfg.Socks, err = m.read(c); err != nil || cfg.Routes != "" || cfg.Socks.Listen != "" {

@@ -31,8 +31,20 @@ func writeState(out io.Writer, s control.State) error {
 	if s.Scheduler != "" {
 		fmt.Fprintf(out, "scheduler %s, establish %s (%d races, %d switches), inactivity %v\n",
 			s.Scheduler, s.Establish, s.Races, s.Switches, s.Inactivity)
+		fmt.Fprintf(out, "privacy %s, fast open %s (%d taken, %d refused), address %s\n",
+			s.Privacy, switched(s.FastOpen), s.FastOpens, s.FastOpensRefused, s.Address)
+	}
+	if s.Scheduler == config.SchedulerCost {
+		fmt.Fprintf(out, "cost: %d octets wait rather than pay a thousandth more, at least %s\n", s.CostV, scaled(float64(s.CostRate), "bit/s"))
 	}
 	return writeLinks(out, s.Links)
+}
+
+func switched(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
 }
 
 func writeLinks(out io.Writer, links []control.Link) error {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"tandem/app/command"
 	"tandem/app/config"
@@ -124,6 +125,9 @@ func linkCommand(o *options) *cobra.Command {
 	f.String("cap", "", "use at most this `SIZE` in a month, such as 20GB, or none")
 	f.Int("reset-day", 1, "`DAY` of the month on which the cap begins anew, 1 to 28")
 	f.Float64("price", 0, "`PRICE` of a gigabyte, in any currency that is the same for all links: for --scheduler cost")
+	f.String("private", "", "`on` or off: its connections take no other link, and those of others do not take it")
+	f.String("deny", "", "have it be private while it has an address in one of these `NETWORKS`, with commas between, or none")
+	f.String("address", "", "what its network promises of addresses, a `TYPE`: "+config.Addresses)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		change, err := linkChange(c, args[1:])
 		if err != nil {
@@ -147,7 +151,11 @@ const linkHelp = `Say how a link is to be used, now and after a restart.
   primary     it is used first, which is how links begin
   secondary   it is used when those that are primary are full
   backup      it is used when none of the others works
-  never       it carries no packet`
+  never       it carries no packet
+
+A link that is private is for connections that shall not be known to have to do with others: it is taken, alone, by those that
+begin while no other link is connected, and by programs that bind themselves to its address. UDP and ICMP take it as its role
+says. When an address is about to go away, because its lease ends, connections take other links in time.`
 
 // changed says what was changed, as it was typed.
 func changed(c *cobra.Command, args []string) string {
@@ -155,7 +163,7 @@ func changed(c *cobra.Command, args []string) string {
 	if len(args) > 1 {
 		said = args[0] + " is now " + args[1]
 	}
-	for _, name := range []string{"limit-up", "limit-down", "cap", "reset-day", "price"} {
+	for _, name := range []string{"limit-up", "limit-down", "cap", "reset-day", "price", "private", "deny", "address"} {
 		if f := c.Flags().Lookup(name); f.Changed {
 			said += fmt.Sprintf(", %s %s", name, f.Value)
 		}
@@ -197,11 +205,29 @@ func linkChange(c *cobra.Command, words []string) (l control.LinkChange, err err
 	if price, _ := f.GetFloat64("price"); f.Changed("price") {
 		l.Price = &price
 	}
+	err = errors.Join(err, privacyChange(f, &l))
 	if err != nil {
 		return l, err
 	}
 	set := l.Apply(config.NewLink())
 	return l, set.Validate()
+}
+
+// privacyChange reads what is to change of who learns of a link.
+func privacyChange(f *pflag.FlagSet, l *control.LinkChange) (err error) {
+	if text, _ := f.GetString("private"); f.Changed("private") {
+		on, wrong := onOff(text)
+		l.Private, err = &on, about("private", wrong)
+	}
+	if text, _ := f.GetString("deny"); f.Changed("deny") {
+		n, wrong := config.ParseNetworks(text)
+		l.Deny, err = &n, errors.Join(err, about("deny", wrong))
+	}
+	if text, _ := f.GetString("address"); f.Changed("address") {
+		a := config.Address(text)
+		l.Address, err = &a, errors.Join(err, about("address", a.Validate()))
+	}
+	return err
 }
 
 // about says which flag is wrong.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"time"
 
 	"tandem/engine/clock"
 	"tandem/engine/sim"
@@ -79,6 +80,12 @@ func drain(dev *tun, put func([][]byte)) {
 func (d *duct) silence(on bool) {
 	d.up.Change(func(c *sim.Conditions) { c.Down = on })
 	d.down.Change(func(c *sim.Conditions) { c.Down = on })
+}
+
+// change gives the link other delays: to the far end, and from it if that is told too.
+func (d *duct) change(up time.Duration, down ...time.Duration) {
+	d.up.Change(func(c *sim.Conditions) { c.Delay = up })
+	d.down.Change(func(c *sim.Conditions) { c.Delay = append(down, up)[0] })
 }
 
 func (d *duct) close() {

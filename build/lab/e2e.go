@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,18 +24,24 @@ const trialTime = 2 * time.Minute
 
 // runE2E tries hub and client, as people run them, with real programs.
 func runE2E(ctx context.Context, t *table, only string) error {
+	return runTrials(ctx, t, trials(), only, (*household).ready)
+}
+
+// runTrials makes a household and carries out those trials whose name contains only, each when ready has succeeded.
+func runTrials(ctx context.Context, t *table, all []trial, only string, ready func(h *household, ctx context.Context) error) error {
+	all = slices.DeleteFunc(all, func(c trial) bool { return !strings.Contains(c.name, only) })
+	if len(all) == 0 {
+		return nil
+	}
 	h := &household{}
 	defer h.close()
 	if err := h.build(ctx); err != nil {
 		return err
 	}
-	for _, c := range trials() {
-		if !strings.Contains(c.name, only) {
-			continue
-		}
+	for _, c := range all {
 		r := row{name: c.name, limit: c.limit, verdict: pass}
 		limited, cancel := context.WithTimeout(ctx, trialTime)
-		err := h.ready(limited)
+		err := ready(h, limited)
 		if err == nil {
 			r.figure, err = c.run(limited, h)
 		}
@@ -58,6 +65,7 @@ type household struct {
 	hubJob, clientJob, webJob *job
 	routes                    string // of the laptop's daemon; "": default
 	keep                      bool
+	passing                   bool // the laptop's packets go through an implicit proxy
 }
 
 const (
@@ -182,6 +190,8 @@ type status struct {
 		Sent                            uint64 `json:"tx_bytes"`
 	}
 	Connections int
+	Switches    uint64
+	FastOpens   uint64 `json:"fast_opens"`
 }
 
 func (h *household) status(ctx context.Context) (s status, err error) {
@@ -242,7 +252,7 @@ func (j *job) over() bool {
 }
 
 // helper starts this program in a namespace with a task.
-func (h *household) helper(s *space, name string, t task) (*job, error) {
+func (w *world) helper(s *space, name string, t task) (*job, error) {
 	arg, err := json.Marshal(t)
 	if err != nil {
 		return nil, err
@@ -251,7 +261,7 @@ func (h *household) helper(s *space, name string, t task) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	return h.start(s, name, self, "lab", "task", string(arg))
+	return w.start(s, name, self, "lab", "task", string(arg))
 }
 
 // perform runs a task to its end.

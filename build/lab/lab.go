@@ -28,6 +28,7 @@ func suites() []suite {
 		{"bulk", "1 GiB each way over 300 and 200 Mbit/s, in both roles", runBulk},
 		{"e2e", "hub and client with real programs, over 50 and 30 Mbit/s", runE2E},
 		{"native", "proxies of other makes over native links, over 50 and 30 Mbit/s", runNative},
+		{"seeds", "what the Multipath TCP working group asked for, item by item", runSeeds},
 		{"self", "the kernel with itself: is the lab right?", runSelf},
 	}
 }
@@ -129,7 +130,7 @@ func Missing() string {
 	if _, err := os.Stat("/proc/sys/net/mptcp/enabled"); err != nil {
 		return "needs a kernel with Multipath TCP"
 	}
-	for _, tool := range []string{"curl", "dig", "ip", "iperf3", "nft", "nstat", "ping", "setpriv", "sysctl", "traceroute", "tshark"} {
+	for _, tool := range []string{"curl", "dig", "dumpcap", "ip", "iperf3", "nft", "nstat", "ping", "setpriv", "sysctl", "traceroute", "tshark"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return "needs " + tool
 		}

@@ -63,8 +63,13 @@ func makers() []maker {
 		{"microsocks under mptcpize", socks(hubHost), []string{"microsocks", "mptcpize"}, micro(), slices.Concat(both, rest[:2])},
 		{"microsocks with a password", socks("me:secret@" + hubHost), []string{"microsocks", "mptcpize"}, micro("-u", "me", "-P", "secret"), rest[:1]},
 		{"Convert", "convert://" + hubHost + ":" + strconv.Itoa(convertPort), nil, func(h *household) (*job, error) {
+			if err := h.hub.sysctl("net.ipv4.tcp_fastopen=3"); err != nil {
+				return nil, err
+			}
 			return h.start(h.hub, "convert", h.asNobody("tandem-hub", "convert", "--listen", ":"+strconv.Itoa(convertPort))...)
 		}, slices.Concat(both, rest, []trial{
+			{"what is asked rides in the SYN", "taken", ridesEarly},
+			{"what rides in the SYN is not taken any more", "the proxy, then the laptop itself", notTaken},
 			{"bypass", "the proxy, then the laptop itself", bypass},
 		})},
 	}
@@ -72,6 +77,22 @@ func makers() []maker {
 
 // runNative tries proxies of other makes with the laptop's daemon, whose segments leave the links as they are.
 func runNative(ctx context.Context, t *table, only string) error {
+	if err := runMakers(ctx, t, makers(), only); err != nil {
+		return err
+	}
+	return runImplicit(ctx, t, only)
+}
+
+// runMakers makes a household and tries what each proxy has, as far as the names of both contain only.
+func runMakers(ctx context.Context, t *table, all []maker, only string) error {
+	for i := range all {
+		m := &all[i]
+		m.trials = slices.DeleteFunc(slices.Clone(m.trials), func(c trial) bool { return !strings.Contains(m.name+", "+c.name, only) })
+	}
+	all = slices.DeleteFunc(all, func(m maker) bool { return len(m.trials) == 0 })
+	if len(all) == 0 {
+		return nil
+	}
 	h := &household{}
 	defer h.close()
 	if err := h.build(ctx); err != nil {
@@ -80,12 +101,8 @@ func runNative(ctx context.Context, t *table, only string) error {
 	if err := errors.Join(h.watchPorts(), h.serveAgain(ctx, false)); err != nil {
 		return err
 	}
-	for _, m := range makers() {
-		rows := slices.DeleteFunc(slices.Clone(m.trials), func(c trial) bool { return !strings.Contains(m.name+", "+c.name, only) })
-		if len(rows) == 0 {
-			continue
-		}
-		if err := h.tryMaker(ctx, t, m, rows); err != nil {
+	for _, m := range all {
+		if err := h.tryMaker(ctx, t, m); err != nil {
 			return err
 		}
 	}
@@ -93,7 +110,7 @@ func runNative(ctx context.Context, t *table, only string) error {
 }
 
 // tryMaker runs the rows of one proxy, and at last sees that the kernel did not meddle.
-func (h *household) tryMaker(ctx context.Context, t *table, m maker, rows []trial) error {
+func (h *household) tryMaker(ctx context.Context, t *table, m maker) error {
 	for _, program := range m.needs {
 		if _, err := exec.LookPath(program); err != nil {
 			t.add(row{name: m.name, verdict: skip, why: "needs " + program})
@@ -114,7 +131,7 @@ func (h *household) tryMaker(ctx context.Context, t *table, m maker, rows []tria
 	if err := h.countAnew(ctx); err != nil {
 		return err
 	}
-	for _, c := range append(rows, trial{"the kernel's part in it", "no segment", h.kernelSilent}) {
+	for _, c := range append(m.trials, trial{"the kernel's part in it", "no segment", h.kernelSilent}) {
 		r := row{name: m.name + ", " + c.name, limit: c.limit, verdict: pass}
 		limited, cancel := context.WithTimeout(ctx, trialTime)
 		err := h.connected(limited, "wlan0", "wwan0")
@@ -269,6 +286,49 @@ func cutNative(ctx context.Context, h *household) (string, error) {
 	}()
 	took, err := h.fetch(ctx, webHost, 9, n)
 	return fmt.Sprintf("%.1f s", took.Seconds()), errors.Join(err, <-cut)
+}
+
+// ridesEarly: the converter's kernel has taken octets with a SYN.
+func ridesEarly(ctx context.Context, h *household) (string, error) {
+	const name = "TcpExtTCPFastOpenPassive"
+	before, err := readCounters(ctx, h.hub)
+	if err != nil {
+		return "", err
+	}
+	for range 3 {
+		if _, err := whoAsks(hubHost)(ctx, h); err != nil {
+			return "", err
+		}
+	}
+	after, err := readCounters(ctx, h.hub)
+	n := after[name] - before[name]
+	if err == nil && n == 0 {
+		err = errors.New(name + " is 0")
+	}
+	return fmt.Sprintf("%d of 3 connections", n), err
+}
+
+// notTaken: a converter to which octets of SYNs arrived is not asked any more when they do not (RFC 8803 8). Links that come
+// again give it another chance.
+func notTaken(ctx context.Context, h *household) (string, error) {
+	at := func() (string, error) {
+		out, err := h.must(ctx, h.laptop, "curl", "-sS", url(web4+"3", "/who"))
+		return strings.TrimSpace(out), err
+	}
+	first, err := at()
+	if err != nil {
+		return "", err
+	}
+	if err := h.hub.sysctl("net.ipv4.tcp_fastopen=1"); err != nil {
+		return "", err
+	}
+	second, err := at()
+	err = errors.Join(err, h.hub.sysctl("net.ipv4.tcp_fastopen=3"), h.laptop.ip("link set "+laptopLinks[1].device+" down"),
+		h.connected(ctx, "wlan0"), h.plugIn(1), h.connected(ctx, "wlan0", "wwan0"))
+	if err == nil && (first != hubHost || second != web4+"1") {
+		err = errors.New("not so")
+	}
+	return first + ", " + second, err
 }
 
 // bypass: a server that speaks Multipath TCP is asked for through the converter once, and directly from then on.

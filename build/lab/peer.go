@@ -36,10 +36,12 @@ func runErrand(ctx context.Context, arg string, out io.Writer) error {
 		return err
 	}
 	say := json.NewEncoder(out)
+	begun := time.Now()
 	conn, err := e.connect(ctx, func() { say.Encode(line{Ready: true}) })
 	if err != nil {
 		return say.Encode(line{Report: &report{Err: err.Error()}})
 	}
+	connected := time.Since(begun)
 	multipath, _ := conn.MultipathTCP()
 	var progress atomic.Int64
 	done := make(chan report, 1)
@@ -52,6 +54,9 @@ func runErrand(ctx context.Context, arg string, out io.Writer) error {
 			say.Encode(line{Progress: progress.Load()})
 		case r := <-done:
 			r.Multipath = multipath
+			if e.Dial != "" {
+				r.Connected = connected
+			}
 			return say.Encode(line{Report: &r})
 		}
 	}

@@ -208,11 +208,12 @@ type task struct {
 	Address    string
 	Octets     int64
 	Seed       byte
-	Idle, Busy int // of a crowd: connections that wait, downloads beside them
+	Idle, Busy int  // of a crowd: connections that wait, downloads beside them
+	Plain      bool // of a host: TCP, not Multipath TCP
 }
 
 var kinds = map[string]func(context.Context, task, io.Writer) (account, error){
-	"quic": runQUIC, "crowd": runCrowd, "half": runHalf, "late": runLate, "flood": runFlood, "socks": runSOCKS,
+	"quic": runQUIC, "crowd": runCrowd, "half": runHalf, "late": runLate, "flood": runFlood, "socks": runSOCKS, "host": runHost, "get": runGet,
 }
 
 // An account is what came of a task.
@@ -221,6 +222,7 @@ type account struct {
 	Digest  string
 	Elapsed time.Duration
 	Lost    int    // of a crowd: connections that failed
+	Text    string // of a page: how it begins
 	Err     string // "": none
 }
 

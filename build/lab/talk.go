@@ -29,6 +29,7 @@ type report struct {
 	Sent, Received int64
 	Digest         string        // SHA-256 of what was received
 	Elapsed        time.Duration // from the first octet wanted to the last one read
+	Connected      time.Duration // from the wish for a connection to the answer; 0: who listened
 	Multipath      bool          // Multipath TCP when established, as far as this end can tell
 	Err            string
 }

@@ -122,3 +122,44 @@ func TestReassemblyIsBounded(t *testing.T) {
 		t.Errorf("%d octets in %d datagrams kept", r.octets, len(r.parts))
 	}
 }
+
+// Fragments of some datagrams, cut anywhere and mixed, become one of those or nothing, and what waits keeps its bounds.
+func FuzzReassembly(f *testing.F) {
+	for seed := range byte(4) {
+		story := make([]byte, 256)
+		for i := range story {
+			story[i] = byte(i) * (2*seed + 3) >> (i % 4)
+		}
+		f.Add(story)
+	}
+	f.Fuzz(func(t *testing.T, story []byte) {
+		var r Reassembler
+		var wholes [8][]byte
+		for i := range wholes {
+			wholes[i], _ = pieces(t, i%2 == 1, 1500+700*(i/2), uint32(i))
+		}
+		for now := clock.Time(0); len(story) >= 4; story = story[4:] {
+			now = now.Add(time.Duration(story[3]) * time.Millisecond)
+			i := int(story[0]) % len(wholes)
+			var p wire.Packet
+			if p.Parse(wholes[i]) != nil {
+				t.Fatal("no packet")
+			}
+			at := 8 * int(story[1]) % (p.Length() - p.Part()) / 8 * 8
+			piece, _ := p.Cut(nil, wholes[i], at, 200+8*int(story[2]), uint32(i))
+			if p.Parse(piece) != nil || p.Offset == 0 && !p.More {
+				continue
+			}
+			if whole, ok := r.Add(now, &p, piece); ok {
+				isWhole(t, [][]byte{whole}, wholes[i])
+			}
+			octets := 0
+			for _, x := range r.parts {
+				octets += len(x.buf)
+			}
+			if octets != r.octets || octets > partsBytes || len(r.parts) > partsMax {
+				t.Fatalf("%d octets in %d parts, counted %d", octets, len(r.parts), r.octets)
+			}
+		}
+	})
+}

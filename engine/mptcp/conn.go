@@ -42,37 +42,38 @@ type Conn struct {
 	links          [queues]queueLink
 	changes        Change
 
-	id       identity
-	snd      sendState
-	rcv      recvState
-	fin      finState
-	signal   signalState
-	late     lateness
-	offer    offerState
-	est      establishment
-	idle     idleState
-	home     netip.Addr // of this end on the first subflow: its number is 0
-	askedAt  clock.Time // when Dial was called
-	switchAt clock.Time // when the offer goes over another path too
-	held     bool       // the peer has the offer: it needs no other path
-	moved    bool       // a path has gone that carried the offer: the peer may hold a SYN it cannot answer
-	wakeAt   clock.Time // unless Paired: when pacing lets a subflow go on
-	turn     int        // octets sent since it became this connection's turn
-	gone     bool       // removed from the bond
-	broken   bool       // an invariant did not hold: the next time its subflows are dropped
-	subflows []*subflow
-	lastID   SubflowID
-	only     []PathID    // the paths it may use; nil: all
-	needy    bool        // PrivacyStrict: it uses all paths
-	barred   []*bondPath // over which no subflow comes unless asked for
-	watch    *watch      // nil: nobody watches
-	next     int         // which subflow's turn it is to transmit
-	sched    schedule.Scheduler
-	views    []schedule.View
-	burden   burden
-	latency  *path.Latency // unless Paired: see newLatency
-	group    *path.Group   // unless Paired: couples the subflows' windows (RFC 6356)
-	trace    trace
+	id         identity
+	snd        sendState
+	rcv        recvState
+	fin        finState
+	signal     signalState
+	late       lateness
+	offer      offerState
+	est        establishment
+	idle       idleState
+	home       netip.Addr // of this end on the first subflow: its number is 0
+	askedAt    clock.Time // when Dial was called
+	switchAt   clock.Time // when the offer goes over another path too
+	held       bool       // the peer has the offer: it needs no other path
+	moved      bool       // a path has gone that carried the offer: the peer may hold a SYN it cannot answer
+	wakeAt     clock.Time // unless Paired: when pacing lets a subflow go on
+	turn       int        // octets sent since it became this connection's turn
+	gone       bool       // removed from the bond
+	broken     bool       // an invariant did not hold: the next time its subflows are dropped
+	subflows   []*subflow
+	lastID     SubflowID
+	only       []PathID    // the paths it may use; nil: all
+	needy      bool        // PrivacyStrict: it uses all paths
+	overtakers []overtaker // joins that wait for the third ACK
+	barred     []*bondPath // over which no subflow comes unless asked for
+	watch      *watch      // nil: nobody watches
+	next       int         // which subflow's turn it is to transmit
+	sched      schedule.Scheduler
+	views      []schedule.View
+	burden     burden
+	latency    *path.Latency // unless Paired: see newLatency
+	group      *path.Group   // unless Paired: couples the subflows' windows (RFC 6356)
+	trace      trace
 }
 
 // phase is how far a connection is.
@@ -253,6 +254,7 @@ func (c *Conn) finish(now clock.Time, why error) {
 	c.late.init()
 	c.fin.init()
 	c.signal.init()
+	c.overtakers = nil
 	c.in.seal()
 	if len(c.b.timers.heap) > 2*c.b.cfg.Limits.Connections {
 		for _, f := range c.subflows {

@@ -30,6 +30,7 @@ func (b *Bond) Dial(now clock.Time, target netip.AddrPort, opt DialOptions) (*Co
 	source := netip.AddrPortFrom(paths[0].local(target.Addr()), port)
 	c := b.newConn(source, target, true)
 	c.est, c.askedAt = est, now
+	c.est.early, c.est.whole = opt.Early && !b.cfg.Paired, opt.EarlyOnly
 	c.only, c.id.plainOnly = slices.Clone(b.confined(&opt)), opt.Plain
 	c.beginWindow()
 	c.trace.put(event{at: now, kind: evEstablish, arg: uint64(len(paths)), text: est.mode.String()})

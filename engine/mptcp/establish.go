@@ -68,6 +68,9 @@ type establishment struct {
 	implicit bool      // MP_JOIN_CAP is tried on a peer that was not asked
 	merges   bool      // the third ACKs of flows that lost the race carry MP_JOIN_CAP
 	reports  bool      // the peer asked for L_RTT_EN; or it is to be asked
+	early    bool      // octets ride in the SYN without a cookie
+	whole    bool      // and the connection ends if they are not taken
+	stripped bool      // they were not
 	spent    []PathID  // paths whose SYN was given up
 	address  AddressType
 }

@@ -93,6 +93,10 @@ func (d *dice) handshake(s *script) (PathID, *wire.Segment) {
 		o.Has |= wire.HasLatestRTT
 		o.LatestRTT = wire.LatestRTT{Length: uint8(4 + 4*d.roll(2)), RTT: uint32(d.roll(256)) << d.roll(25)}
 	}
+	if d.roll(6) == 1 && seg.Flags == wire.SYN {
+		o.Has = o.Has&^wire.HasCapable | wire.HasJoin
+		o.Join = wire.Join{Length: 12, AddressID: uint8(d.roll(4)), Token: s.c.id.localToken, Nonce: nonceB}
+	}
 	if d.roll(4) == 1 {
 		o.Has |= wire.HasDSS
 		o.DSS = wire.DSS{HasAck: true, Ack64: true, Ack: s.c.outDSN(s.c.snd.una)}
@@ -118,6 +122,9 @@ func listed(t *testing.T, b *Bond) {
 		}
 	}
 	b.eachConn(func(c *Conn) {
+		if n := len(c.overtakers); n > b.cfg.Limits.HalfOpen || n > 0 && c.phase != opening {
+			t.Fatalf("%d joins wait\n%s", n, c.Trace())
+		}
 		for _, f := range c.subflows {
 			if f.c != c || b.flows[f.key] != f {
 				t.Fatalf("a subflow of somebody else\n%s", c.Trace())

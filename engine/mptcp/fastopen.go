@@ -105,6 +105,11 @@ func (f *subflow) askFast(now clock.Time, t *tcp.Config) {
 	c := f.c
 	x := c.b.fast.services[service{t.Local.Addr(), t.Remote}]
 	switch {
+	case c.est.early:
+		if t.Stranger = true; !c.hasty() {
+			t.Early = true
+			makeRoom(t, 4)
+		}
 	case !c.b.fastOpens() || x != nil && now < x.shy:
 	case x == nil || x.cookie.Len == 0 || now >= x.until:
 		t.AskCookie = true
@@ -140,6 +145,9 @@ func (f *subflow) fitsSYN() int {
 	if f.c.b.cfg.Paired {
 		return f.tcp.Fits(options)
 	}
+	if f.c.est.early {
+		return max(0, min(f.tcp.Fits(options), leastMSS-wire.MaxOptions))
+	}
 	x := f.c.b.fast.services[f.service()]
 	if x == nil {
 		return 0
@@ -151,6 +159,10 @@ func (f *subflow) fitsSYN() int {
 // learnFast is the SYN/ACK to a SYN, with what it tells of Fast Open; the octets that rode in it are still counted.
 func (f *subflow) learnFast(now clock.Time, seg *wire.Segment) {
 	b, cfg := f.c.b, f.tcp.Config()
+	if f.c.est.early {
+		f.learnEarly(now, seg)
+		return
+	}
 	if !cfg.AskCookie && f.early == 0 || b.cfg.Paired {
 		return
 	}
@@ -184,12 +196,27 @@ func (f *subflow) learnFast(now clock.Time, seg *wire.Segment) {
 	}
 }
 
+// learnEarly is the SYN/ACK to a SYN with octets that need no cookie. That to a repeat, which has none, does not tell.
+func (f *subflow) learnEarly(now clock.Time, seg *wire.Segment) {
+	c := f.c
+	if f.early == 0 || f.syns > 1 || c.id.initial != nil {
+		return
+	}
+	taken := seg.Ack.Sub(f.tcp.Config().ISS) - 1
+	if c.est.stripped = taken < f.early; c.est.stripped {
+		c.b.counters.FastOpensRefused++
+	} else {
+		c.b.counters.FastOpens++
+	}
+	c.trace.add(now, evFastOpen, f.path.id, uint64(max(taken, 0)))
+}
+
 // leastMSS is what every host takes in a segment (RFC 9293 3.7.1).
 const leastMSS = 536
 
 // missFast notes that nobody answered a SYN with octets, in spite of those without that followed.
 func (f *subflow) missFast(now clock.Time) {
-	if b := f.c.b; f.early > 0 && !b.cfg.Paired && (f.tcp.Err() == tcp.ErrTimeout || f.peerReset) {
+	if b := f.c.b; f.early > 0 && b.fastOpens() && !f.c.est.early && (f.tcp.Err() == tcp.ErrTimeout || f.peerReset) {
 		x := b.fast.at(now, b, f.service())
 		x.cookie = wire.FastOpen{}
 		x.shun(now)

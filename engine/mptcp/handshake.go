@@ -82,6 +82,10 @@ func (f *subflow) receiveAnswer(now clock.Time, seg *wire.Segment) bool {
 	if !f.join {
 		f.learnFast(now, seg)
 	}
+	if c.est.stripped && c.est.whole && c.phase == opening {
+		c.abort(now, ErrStripped)
+		return false
+	}
 	f.synArrived()
 	if f.join {
 		return f.receiveJoinAnswer(now, seg)
@@ -171,6 +175,7 @@ func (c *Conn) begin(now clock.Time) {
 		c.id.told = true
 		c.tell(Established)
 	}
+	c.answerOvertakers(now)
 }
 
 // receiveThird is the third ACK, or what came in its place, at the end that was asked (RFC 8684 3.1).

@@ -16,8 +16,8 @@ type Inactivity struct {
 	Request bool          // ask the peer to be as patient, and no more; else only tell it
 	Fixed   bool          // what the peer asks for changes nothing
 
-	// Least and Most bound what a peer's request leads to (RFC 5482 3.1); 0 means 100 s and 24 h. Most bounds
-	// Time as well.
+	// Least and Most bound what a peer's request leads to, and it is never less than a retransmission takes (RFC 5482
+	// 3.1); 0 means 100 s and 24 h. Most bounds Time as well.
 	Least, Most time.Duration
 }
 
@@ -65,7 +65,17 @@ func (i *idleState) used(c *Conn) time.Duration {
 	if !i.asked || l.Fixed {
 		return i.own
 	}
-	return min(l.Most, max(i.own, i.peer, l.Least))
+	return min(l.Most, max(i.own, i.peer, l.Least, c.rto()))
+}
+
+// rto is the longest retransmission timeout of the subflows in use.
+func (c *Conn) rto() (d time.Duration) {
+	for _, f := range c.subflows {
+		if f.ready {
+			d = max(d, f.state.RTO())
+		}
+	}
+	return d
 }
 
 // deadline is when the connection has been idle for too long.

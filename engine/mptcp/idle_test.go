@@ -100,6 +100,17 @@ func TestInactivityCombines(t *testing.T) {
 	}
 }
 
+// What is asked for is never less than a retransmission takes.
+func TestInactivityExceedsTheTimeout(t *testing.T) {
+	s := dialling(t, Config{Inactivity: Inactivity{Least: ms}}, 1)
+	s.skip()
+	s.advance(900 * ms)
+	s.recv("0 S. 0 ack 1 <capable v1 flags 01 key-B>", "0 . 1 ack 1 <dss ack8 1, inactivity_time 1 s request>")
+	s.wantIdle(2700*ms, 2700*ms)
+	s.recv("0 . 1 ack 1 <dss ack8 1, inactivity_time 3 s request>")
+	s.wantIdle(3*second, 3*second)
+}
+
 // The latest word counts: who only tells does not ask any more.
 func TestInactivityIsTakenBack(t *testing.T) {
 	s := agreed(t, patient(0, false), 1)

@@ -20,6 +20,7 @@ type Info struct {
 	Sent, Received, Reinjected uint64    // octets of the stream
 	SendQueue, RecvQueue       int       // octets kept
 	FastOpen                   int       // octets that rode in the SYN and were taken
+	Stripped                   bool      // octets that rode in the SYN as DialOptions.Early has it were not all taken
 	Inactivity                 InactivityInfo
 	Subflows                   []SubflowInfo
 }
@@ -132,6 +133,7 @@ func (c *Conn) Info(now clock.Time) Info {
 		SendQueue:  int(c.out.written.Load() - c.snd.una),
 		RecvQueue:  c.in.queued(),
 		FastOpen:   int(c.id.earlyOut + c.id.earlyIn),
+		Stripped:   c.est.stripped,
 		Inactivity: c.idle.info(now, c),
 	}
 	for _, f := range c.subflows {

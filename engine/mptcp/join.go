@@ -271,6 +271,10 @@ func (c *Conn) joinEnded(now clock.Time, f *subflow) {
 			return
 		}
 	}
+	if refused && f.acks > 0 && f.peerWhy.Reason == wire.Prohibited && c.mayRepeat(f) {
+		c.retryLater(now, attempt{path: f.path, remote: f.tcp.Config().Remote, id: f.remoteID}, 0)
+		return
+	}
 	spoiled := f.hasReset && f.resetWhy.Reason == wire.Middlebox || f.hasPeerWhy && f.peerWhy.Reason == wire.Middlebox
 	// Until the peer announces the address anew (RFC 8684 3.9.3).
 	failed := !f.ready && (refused || f.hasReset && f.resetWhy.Reason == wire.MPTCPError)
@@ -279,6 +283,14 @@ func (c *Conn) joinEnded(now clock.Time, f *subflow) {
 	}
 	a := attempt{path: f.path, remote: f.tcp.Config().Remote, id: f.remoteID}
 	c.retryLater(now, a, time.Second)
+}
+
+// mayRepeat reports whether a join that was refused in spite of its proof is to be tried once more at once. Linux refuses
+// it like that, as if for good, when the third ACK of the join was quicker than that of the connection, but also when
+// either end has no more to say.
+func (c *Conn) mayRepeat(f *subflow) bool {
+	tried := slices.ContainsFunc(c.signal.attempts, func(a attempt) bool { return a.path == f.path })
+	return !tried && !c.b.cfg.Paired && !c.fin.queued && !c.rcv.finKnown && c.offersAddress(f.remoteID)
 }
 
 // retryLater joins over the path again after wait, doubled with each failure.
@@ -339,6 +351,9 @@ func (c *Conn) rejoinAll(now clock.Time) {
 func (b *Bond) receiveJoinSYN(now clock.Time, p *bondPath, seg *wire.Segment) {
 	j := &seg.Options.Join
 	c := b.tokens[j.Token]
+	if c != nil && c.overtaken(p, seg) {
+		return
+	}
 	if c == nil || c.plain() || c.phase != open {
 		b.counters.BadJoinToken++
 		b.strays.refuse(b, p, seg, wire.Reset{Reason: wire.MPTCPError})

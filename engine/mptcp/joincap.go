@@ -208,9 +208,19 @@ func (c *Conn) dropOthers(now clock.Time, f *subflow) {
 func (f *subflow) moveTo(now clock.Time, t *Conn) {
 	c := f.c
 	c.subflows = slices.DeleteFunc(c.subflows, func(g *subflow) bool { return g == f })
-	f.c = t // its window stays coupled to nobody's
+	exclude(c.latency, f.state)
+	f.c = t
+	t.lastID++
+	f.id = t.lastID
 	t.subflows = append(t.subflows, f)
-	c.b.current = t
+	if t.group != nil {
+		t.group.Adopt(f.cc)
+	}
+	if f.cc != nil {
+		include(t.latency, f.state)
+	}
+	f.report(SubflowAdded)
+	t.b.current = t
 	c.finish(now, ErrMerged)
 	c.sweep(now)
 	t.b.touch(now, t)

@@ -166,20 +166,23 @@ func (c *Conn) reinjectAll(f *subflow) {
 	}
 }
 
-// pushLate gives a subflow the next octets of pieces.
+// pushLate gives a subflow the next octets of pieces: of the first that a subflow may carry which can.
 func (c *Conn) pushLate(now clock.Time) bool {
 	l := &c.late
-	for len(l.pieces) > 0 {
-		p := &l.pieces[0]
+	for i := 0; i < len(l.pieces); {
+		p := &l.pieces[i]
 		p.from = max(p.from, c.snd.una)
 		if p.from >= p.to {
-			l.pieces = l.pieces[1:]
+			l.pieces = slices.Delete(l.pieces, i, i+1)
 			continue
 		}
 		n := int(p.to - p.from)
 		f := c.pick(now, n, n, p.holder)
 		if f == nil {
-			return false
+			if i = l.after(i); i < 0 {
+				return false
+			}
+			continue
 		}
 		n = f.give(now, p.from, n)
 		p.from += uint64(n)
@@ -187,12 +190,29 @@ func (c *Conn) pushLate(now clock.Time) bool {
 		c.id.alone = false
 		return n > 0
 	}
-	l.pieces = nil
+	if len(l.pieces) == 0 {
+		l.pieces = nil
+	}
 	return false
 }
 
-// rescue sends the oldest octets again on a subflow that has nothing else to do, if it would bring
-// them before the one that carries them is expected to.
+// after returns the next piece behind i that another subflow may carry, -1 if there is none: what any may carry and
+// none can now keeps back the rest.
+func (l *lateness) after(i int) int {
+	holder := l.pieces[i].holder
+	if holder == nil {
+		return -1
+	}
+	for i++; i < len(l.pieces); i++ {
+		if l.pieces[i].holder != holder {
+			return i
+		}
+	}
+	return -1
+}
+
+// rescue sends the oldest octets again on a subflow that has nothing else to do, if the one that carries them is late,
+// or this one would bring them well before it.
 func (c *Conn) rescue(now clock.Time) bool {
 	if c.snd.una == c.snd.next || c.snd.una < c.late.rescued || len(c.subflows) < 2 || c.plain() {
 		return false
@@ -206,7 +226,7 @@ func (c *Conn) rescue(now clock.Time) bool {
 		return false
 	}
 	rtt, variation, _ := slow.state.RTT()
-	left := sent.Add(rtt + 4*variation).Sub(now) // negative: overdue
+	expected := sent.Add(rtt + 4*variation).Sub(now)
 	for _, f := range c.subflows {
 		if f == slow || !f.canCarry() || f.isBackup() || f.tcp.Room(now) <= 0 {
 			continue
@@ -215,8 +235,10 @@ func (c *Conn) rescue(now clock.Time) bool {
 			continue
 		}
 		other, otherVar, _ := f.state.RTT()
-		left := left + f.lag(now, slow)
-		if other == 0 || left > 0 && left < 2*(other+4*otherVar) {
+		left := expected + f.lag(now, slow)
+		// An acknowledgement that the peer may be keeping back is not late, until the subflow itself asks for it.
+		late := left <= 0 && (left+slow.peerDelay() <= 0 || slow.tcp.TailAsked())
+		if other == 0 || !late && left < 2*(other+4*otherVar) {
 			continue
 		}
 		to := x.at + uint64(x.n)
@@ -227,6 +249,17 @@ func (c *Conn) rescue(now clock.Time) bool {
 		return n > 0
 	}
 	return false
+}
+
+// foreignDelay is how long a foreign peer may keep an acknowledgement back; most that are in use do so for 40 ms.
+const foreignDelay = 40 * time.Millisecond
+
+// peerDelay is how long the peer may keep an acknowledgement back, beyond the round trip: one of our kind does as we would.
+func (f *subflow) peerDelay() time.Duration {
+	if f.c.b.cfg.Paired {
+		return f.tcp.AckDelay()
+	}
+	return foreignDelay
 }
 
 // carrier returns the subflow that was given the octet at pos, and the chunk.

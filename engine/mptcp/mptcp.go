@@ -69,6 +69,7 @@ type Config struct {
 	Wide          bool      // 64-bit numbers in every DSS
 	Strict        bool      // a broken invariant panics instead of resetting its connection
 	Plain         bool      // neither ask for nor accept MPTCP
+	AnyTarget     bool      // take offers for any address at any port, not for those of Listen alone, as a proxy does that packets pass
 	NoJoinsHere   bool      // flag C: ask the peer not to join towards the address it dialled
 	RefuseJoins   bool      // refuse the peer's MP_JOIN
 	Announce      bool      // announce the other paths' addresses with ADD_ADDR
@@ -112,6 +113,7 @@ var (
 	ErrClosed   = errors.New("connection closed")
 	ErrBroken   = errors.New("internal error, connection reset")
 	ErrNotOffer = errors.New("no offer, or answered already")
+	ErrStripped = errors.New("octets of the SYN were not taken")
 	ErrMerged   = errors.New("was one more SYN of another connection")
 )
 
@@ -158,6 +160,11 @@ type DialOptions struct {
 	Paths     []PathID  // begin with these, and under Auto with all of them at once; nil: with any
 	Only      []PathID  // never use others, to begin or later; nil: any may be used
 	Plain     bool      // do not ask for MPTCP
+
+	// Early has the octets that are written first ride in the SYN without a cookie, which only those take who are made for
+	// it: the servers of RFC 8803. EarlyOnly ends the connection with ErrStripped when the answer to that SYN does not take
+	// them all, before anything else leaves (RFC 8803 8).
+	Early, EarlyOnly bool
 
 	// Address is what the address to begin with should be, where there is a choice: short connections are content with
 	// NonPersistent, and save the others (RFC 8653). Plain ones want SessionLasting unless it says another.

@@ -140,7 +140,7 @@ func (b *Bond) measure(now clock.Time, p *bondPath) {
 
 // wanted reports whether the bond takes offers for target.
 func (b *Bond) wanted(p *bondPath, target netip.AddrPort) bool {
-	if b.cfg.Paired {
+	if b.cfg.Paired || b.cfg.AnyTarget {
 		return true
 	}
 	if !b.ports[0] && !b.ports[target.Port()] {

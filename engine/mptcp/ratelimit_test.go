@@ -430,3 +430,21 @@ func TestSharesOfWhoUsesThePath(t *testing.T) {
 		t.Errorf("told: %v", told)
 	}
 }
+
+// A limit is no reason to use a subflow that is to be spared.
+func TestRateSparesBackups(t *testing.T) {
+	s := joined(t, Config{}, 2)
+	s.recv("1 . 1 ack 1 <dss ack8 1, prio backup>", "0 . 1 ack 1 <dss ack8 1, rate_limit 80 kbit/s>")
+	s.c.Write(octets(0, 20_000))
+	s.c.Poke(s.now)
+	s.advance(250 * ms)
+	out := s.left()
+	if len(out) < 2 {
+		t.Fatalf("%d segments", len(out))
+	}
+	for _, line := range out {
+		if line[0] != '0' {
+			t.Fatal(line)
+		}
+	}
+}

@@ -36,6 +36,18 @@ func (g *Group) Control(mtu int) Control {
 	return m
 }
 
+// Adopt takes the controller of another group over: its subflow belongs to this connection from now on. What it has
+// learnt stays. Controllers that are of no group are left alone.
+func (g *Group) Adopt(c Control) {
+	m, ok := c.(*member)
+	if !ok || m.group == g {
+		return
+	}
+	m.group.Leave(m)
+	m.group = g
+	g.members = append(g.members, m)
+}
+
 // Leave takes c out of the group: its subflow has ended.
 func (g *Group) Leave(c Control) {
 	for i, m := range g.members {

@@ -146,3 +146,24 @@ func TestCoupledShares(t *testing.T) {
 		}
 	}
 }
+
+// A controller that comes from another group keeps its window, is coupled with the new one's members from then on, and
+// with those it left no more.
+func TestAdopt(t *testing.T) {
+	g := groupOf(t, "lia", state{10, 0.1, 0})
+	other := groupOf(t, "lia", state{10, 0.1, 0}, state{40, 0.1, 0})
+	m := other.members[0]
+	g.Adopt(m)
+	g.Adopt(m)
+	if len(g.members) != 2 || len(other.members) != 1 || !other.members[0].alone() || m.alone() {
+		t.Fatalf("%d members here, %d there", len(g.members), len(other.members))
+	}
+	if got := g.law.rise(m.group, m); math.Abs(got-0.025) > 1e-6 || m.Window() != 10*testMTU {
+		t.Errorf("rises by %.6f from %d octets", got, m.Window())
+	}
+	g.Adopt(newReno(testMTU))
+	g.Leave(m)
+	if len(g.members) != 1 {
+		t.Errorf("%d members left", len(g.members))
+	}
+}

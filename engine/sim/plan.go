@@ -20,6 +20,9 @@ type Plan struct {
 	Altered     bool          // a middlebox alters octets
 	Sip         int           // octets that a slow reader takes at once; 0: readers are quick
 	Rest        time.Duration // of a slow reader, after each sip
+	Crumb       int           // octets that a slow writer has at once; 0: writers have all from the first
+	Pause       time.Duration // of a slow writer, after each crumb
+	Moody       bool          // its pauses are of random length, twice as long at most
 
 	excused bool // something happened that it need not survive
 }
@@ -44,6 +47,14 @@ func (m Manner) String() string {
 // up and down are what the two directions carry.
 func (p *Plan) up() pattern   { return pattern(mix(uint64(p.Target.Port())<<1) % period) }
 func (p *Plan) down() pattern { return pattern(mix(uint64(p.Target.Port())<<1|1) % period) }
+
+// pause is how long a slow writer waits after the octet n.
+func (p *Plan) pause(n int64) time.Duration {
+	if !p.Moody {
+		return p.Pause
+	}
+	return time.Duration(mix(uint64(n)<<16|uint64(p.Target.Port())) % uint64(2*p.Pause))
+}
 
 // violent reports whether the plan ends otherwise than by two ends of data.
 func (p *Plan) violent() bool { return p.Manner >= ClientAborts }

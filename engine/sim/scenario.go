@@ -37,6 +37,9 @@ type Route struct {
 	NAT      bool
 	Toggles  clock.Time // when it becomes backup, or stops being it; 0: never
 	Price    int
+	Limits   []Limit
+	Ends     []End
+	Private  bool
 }
 
 // Draw returns the scenario of a seed: first what there is, then how much of it.
@@ -80,6 +83,7 @@ func Draw(seed uint64) *Scenario {
 	c.drawEstablish(dice)
 	c.drawAttackers(dice)
 	c.drawSchedulers(dice)
+	c.drawDrafts(dice, spoiled)
 	return c
 }
 
@@ -291,7 +295,7 @@ func (c *Scenario) String() string {
 	fmt.Fprintf(&b, "client %+v\nserver %+v\n", c.Client, c.Server)
 	for i := range c.Routes {
 		r := &c.Routes[i]
-		fmt.Fprintf(&b, "path%d v4 %v v6 %v backup %v toggles %v price %d NAT %v: %v\n", i, r.V4, r.V6, r.Backup, time.Duration(r.Toggles), r.Price, r.NAT, r.Forecast)
+		fmt.Fprintf(&b, "path%d v4 %v v6 %v backup %v toggles %v price %d NAT %v private %v limits %+v ends %+v: %v\n", i, r.V4, r.V6, r.Backup, time.Duration(r.Toggles), r.Price, r.NAT, r.Private, r.Limits, r.Ends, r.Forecast)
 		for _, box := range r.Boxes {
 			fmt.Fprintf(&b, "  %T %+v\n", box, box)
 		}

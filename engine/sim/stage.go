@@ -54,6 +54,8 @@ func NewStage(c *Scenario) *Stage {
 	s.Server.bond.Listen(0)
 	for i := range c.Routes {
 		s.lay(i)
+		s.limit(i)
+		s.end(i)
 	}
 	var forecasts []Forecast
 	for i, p := range s.Paths {
@@ -101,10 +103,7 @@ func newEnd(w *World, name string, cfg mptcp.Config) *User {
 // lay makes the i-th path and tells both bonds of it.
 func (s *Stage) lay(i int) {
 	c, r := s.Scenario, &s.Scenario.Routes[i]
-	far := mptcp.PathID(0)
-	if c.Paired || c.ManyHomed {
-		far = mptcp.PathID(i)
-	}
+	far := c.far(i)
 	p := s.NewPath(fmt.Sprintf("path%d", i), s.Client.host, mptcp.PathID(i), s.Server.host, far, Conditions{}, Conditions{})
 	p.Boxes = r.Boxes
 	if r.NAT {
@@ -120,6 +119,14 @@ func (s *Stage) lay(i int) {
 	}
 }
 
+// far is the number that the i-th route has at the server.
+func (c *Scenario) far(i int) mptcp.PathID {
+	if c.Paired || c.ManyHomed {
+		return mptcp.PathID(i)
+	}
+	return 0
+}
+
 // role is what the client uses the path for.
 func (r *Route) role() mptcp.Role {
 	if r.Backup {
@@ -131,7 +138,7 @@ func (r *Route) role() mptcp.Role {
 // attachment is what the client's bond is told of a path after it moved so often.
 func (s *Stage) attachment(i, moves int) mptcp.PathConfig {
 	c, r, p := s.Scenario, &s.Scenario.Routes[i], s.Paths[i]
-	cfg := mptcp.PathConfig{Role: r.role(), Price: r.Price}
+	cfg := mptcp.PathConfig{Role: r.role(), Price: r.Price, Private: r.Private}
 	if c.Paired {
 		cfg.Peer4, cfg.Peer6 = serverAddr(i, false), serverAddr(i, true)
 	}
@@ -231,10 +238,20 @@ func (s *Stage) work() time.Duration {
 		if p.Sip > 0 {
 			rests += time.Duration((p.Up+p.Down)/int64(p.Sip)+2) * p.Rest
 		}
+		if p.Crumb > 0 {
+			rests += time.Duration((p.Up+p.Down)/int64(p.Crumb)+2) * 2 * p.Pause
+		}
 	}
 	for i := range s.Scenario.Routes {
 		fair := &s.Scenario.Routes[i].Forecast.Fair
 		rate, delay = min(rate, fair.Rate), max(delay, fair.Delay)
+		for _, l := range s.Scenario.Routes[i].Limits {
+			for _, limit := range []int{l.Down, l.Up} {
+				if limit > 0 {
+					rate = min(rate, 8*int64(limit))
+				}
+			}
+		}
 	}
 	turns := octets/int64(min(s.Scenario.least(), 1<<20)) + 1
 	return time.Duration(octets*10/rate)*time.Second + time.Duration(turns)*2*(2*delay+250*time.Millisecond) + rests
@@ -254,14 +271,14 @@ func (s *Stage) finished() bool { return len(s.Client.dials) == 0 && len(s.unfin
 
 // unfinished returns the client's streams that lack something here or there, each with the server's.
 func (s *Stage) unfinished() (all []*Stream) {
-	served := map[*Plan]*Stream{}
+	served := map[netip.AddrPort]*Stream{}
 	for _, t := range s.Server.Streams {
-		if old := served[t.Plan]; old == nil || !old.finished() {
-			served[t.Plan] = t
+		if old := served[t.Plan.Target]; old == nil || !old.finished() {
+			served[t.Plan.Target] = t
 		}
 	}
 	for _, t := range s.Client.Streams {
-		there := served[t.Plan]
+		there := served[t.Plan.Target]
 		here, over := t.finished(), there != nil && there.finished()
 		if t.Plan.excused || here && over || t.Plan.violent() && (here || over) {
 			continue

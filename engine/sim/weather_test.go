@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"tandem/engine/clock"
+	"tandem/engine/mptcp"
 )
 
 // under tells the stories of some faults on an idle path and returns it with its world.
@@ -102,12 +104,23 @@ func TestDrawIsAFunctionOfTheSeed(t *testing.T) {
 			faults |= c.Routes[i].Forecast.Faults
 			odd["NAT"] = odd["NAT"] || c.Routes[i].NAT
 			odd["boxes"] = odd["boxes"] || len(c.Routes[i].Boxes) > 0
+			odd["limits"] = odd["limits"] || len(c.Routes[i].Limits) > 1
+			odd["ends"] = odd["ends"] || c.Routes[i].ends() && c.Routes[i].Forecast.Faults&HandsOver == 0
+			odd["private"] = odd["private"] || c.Routes[i].Private
 		}
 		odd["paired"] = odd["paired"] || c.Paired
 		odd["many-homed"] = odd["many-homed"] || c.ManyHomed
 		odd["tiny"] = odd["tiny"] || c.least() <= 1500
 		odd["many"] = odd["many"] || len(c.Plans) >= 20
-		for _, p := range c.Plans {
+		odd[c.Client.Establish.String()] = true
+		odd["inactivity"] = odd["inactivity"] || c.Client.Inactivity.Request && !c.MayFail
+		odd["short inactivity"] = odd["short inactivity"] || c.Client.Inactivity.Request && c.MayFail
+		odd["fast open"] = odd["fast open"] || c.Client.FastOpen && c.Server.FastOpen
+		odd["strict"] = odd["strict"] || c.Client.Privacy == mptcp.PrivacyStrict
+		for i, p := range c.Plans {
+			odd["again"] = odd["again"] || i > 0 && slices.ContainsFunc(c.Plans[:i], func(q *Plan) bool { return q.Target == p.Target })
+			odd["only"] = odd["only"] || p.Options.Only != nil
+			odd["crumbs"] = odd["crumbs"] || p.Crumb > 0
 			odd["IPv6"] = odd["IPv6"] || p.Target.Addr().Is6()
 			odd["SIM"] = odd["SIM"] || len(p.Options.Paths) > 1
 			odd[p.Manner.String()] = true
@@ -116,7 +129,11 @@ func TestDrawIsAFunctionOfTheSeed(t *testing.T) {
 	if faults != faultEnd-1 {
 		t.Errorf("300 seeds never drew: %v", (faultEnd-1)&^faults)
 	}
-	for _, want := range []string{"NAT", "boxes", "paired", "many-homed", "tiny", "many", "IPv6", "SIM", "refused", "client aborts", "server last"} {
+	for _, want := range []string{
+		"NAT", "boxes", "paired", "many-homed", "tiny", "many", "IPv6", "SIM", "refused", "client aborts", "server last",
+		"limits", "ends", "private", "inactivity", "short inactivity", "fast open", "strict", "again", "only", "crumbs",
+		"auto", "classic", "timer", "sim", "esim", "ips", "ips+timer", "ips+sim",
+	} {
 		if !odd[want] {
 			t.Errorf("300 seeds never drew: %s", want)
 		}

@@ -26,6 +26,7 @@ type Config struct {
 	// is what the peer is given.
 	Cookie    wire.FastOpen
 	AskCookie bool
+	Stranger  bool // the other end is none of one's own, whatever Early and Cookie say
 
 	SynRetries int           // 0 means 6
 	Retries    int           // of a data segment; 0 means 15

@@ -78,7 +78,9 @@ func (s *Subflow) fastOpens() bool {
 
 // foreign reports whether the other end may be a stranger: one's own answers when somebody else has answered it, and
 // knows every SYN of an offer.
-func (s *Subflow) foreign() bool { return !s.cfg.Early || s.cfg.AskCookie || s.cfg.Cookie.Len > 0 }
+func (s *Subflow) foreign() bool {
+	return s.cfg.Stranger || !s.cfg.Early || s.cfg.AskCookie || s.cfg.Cookie.Len > 0
+}
 
 // synFullTries is how many SYNs carry data, of those to strangers one: a path or a peer that drops them may pass one
 // without (RFC 7413 4.2.2). The octets then go when the handshake is over.

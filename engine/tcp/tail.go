@@ -48,6 +48,9 @@ func (s *Subflow) onTailTimer(now clock.Time) {
 	}
 }
 
+// TailAsked reports whether a tail loss probe is to leave, or has left and is not answered.
+func (s *Subflow) TailAsked() bool { return s.tlp.due || s.tlp.end != 0 }
+
 // transmitTail sends the probe: new data if there is some, else the last segment again (7.3).
 func (s *Subflow) transmitTail(now clock.Time, buf []byte) []byte {
 	if !s.tlp.due {

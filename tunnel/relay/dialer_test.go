@@ -248,3 +248,29 @@ func TestNetDialCancelled(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A curious dialer wants to know who asks.
+type curious struct {
+	*world
+	asked chan netip.AddrPort
+}
+
+func (c curious) DialFrom(ctx context.Context, source, target netip.AddrPort) (relay.Stream, error) {
+	c.asked <- source
+	return c.Dial(ctx, target)
+}
+
+// A dialer to whom it matters is told who asks.
+func TestWhoAsks(t *testing.T) {
+	w := &world{t: t, offers: make(chan *relaytest.Offer, 1), dialled: make(chan *relaytest.End, 1)}
+	c := curious{w, make(chan netip.AddrPort, 1)}
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error)
+	go func() { served <- relay.Serve(ctx, w.accept, c, relay.Config{}) }()
+	w.connect()
+	if from := <-c.asked; from != laptop {
+		t.Errorf("asked by %v, not %v", from, laptop)
+	}
+	stop()
+	<-served
+}

@@ -57,6 +57,12 @@ type Dialer interface {
 	Dial(ctx context.Context, target netip.AddrPort) (Stream, error)
 }
 
+// A SourceDialer is a Dialer to whom it matters who asks.
+type SourceDialer interface {
+	Dialer
+	DialFrom(ctx context.Context, source, target netip.AddrPort) (Stream, error)
+}
+
 // Config is how Serve goes about it. The zero Config works.
 type Config struct {
 	Dialing     int           // dials at a time; offers wait beyond that; 0: 512
@@ -182,6 +188,9 @@ func (r *relay) dial(ctx context.Context, o Offer) (Stream, error) {
 			case <-ctx.Done():
 			}
 		})
+	}
+	if d, ok := r.dialer.(SourceDialer); ok {
+		return d.DialFrom(ctx, o.Source(), o.Target())
 	}
 	return r.dialer.Dial(ctx, o.Target())
 }

@@ -19,19 +19,27 @@ type ConvertConfig struct {
 	Converter func() netip.AddrPort
 	Open      Opener
 	Multipath func(relay.Stream) bool // whether the other end of an open stream speaks Multipath TCP
-	Cache     convert.CacheConfig
-	Log       *slog.Logger // nil: none
+
+	// Rode tells what became of octets that rode in the SYN: all were taken with it, or not, or neither if none did.
+	Rode func(relay.Stream) (taken, stripped bool)
+
+	Cache convert.CacheConfig
+	Log   *slog.Logger // nil: none
 }
 
 // A Convert is a Dialer that asks a converter for a connection in the first octets of one to it. It connects to the
 // target directly when that speaks Multipath TCP itself, when the converter wants to be left alone for a while, and when
 // something on the way to the converter interferes.
+//
+// The question rides in the SYN. A converter whose system does not take it there gets it after the handshake; but if it
+// was taken once and then is not, something takes it away, and the converter is not asked any more (RFC 8803 8).
 type Convert struct {
 	cfg ConvertConfig
 	now func() clock.Time
 
 	mu      sync.Mutex // guards what follows, and what clients of the cache do
 	cache   *convert.Cache
+	haste   Haste
 	avoided string // why the converter is not used; "": it is
 }
 
@@ -40,7 +48,7 @@ func NewConvert(cfg ConvertConfig) *Convert {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Convert{cfg: cfg, now: clock.System(), cache: convert.NewCache(cfg.Cache)}
+	return &Convert{cfg: cfg, now: clock.System(), cache: convert.NewCache(cfg.Cache), haste: Hasty}
 }
 
 // attemptsMax bounds the connections to a converter for one to a target: with a cookie, without it, and without options.
@@ -88,7 +96,7 @@ func (c *Convert) curious(converter netip.AddrPort) bool {
 
 // direct connects to the target itself.
 func (c *Convert) direct(ctx context.Context, target netip.AddrPort) (relay.Stream, error) {
-	stream, err := c.cfg.Open(ctx, target, nil)
+	stream, err := c.cfg.Open(ctx, target, nil, Patient)
 	if err == nil && !c.cfg.Multipath(stream) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -100,17 +108,43 @@ func (c *Convert) direct(ctx context.Context, target netip.AddrPort) (relay.Stre
 // ask makes one attempt. Who is refused resets the connection (RFC 8803 6.2.8).
 func (c *Convert) ask(ctx context.Context, asking *convert.Client, converter netip.AddrPort) (relay.Stream, error) {
 	c.mu.Lock()
-	request := asking.Append(nil)
+	request, haste := asking.Append(nil), c.haste
 	c.mu.Unlock()
-	stream, err := c.cfg.Open(ctx, converter, request)
+	stream, err := c.cfg.Open(ctx, converter, request, haste)
 	if err != nil {
-		return nil, err
+		return nil, c.unopened(asking, err)
 	}
+	c.learn(converter, stream)
 	if err := talk(ctx, stream, func() error { return c.hear(asking, stream) }); err != nil {
 		stream.Abort(err)
 		return nil, err
 	}
 	return stream, nil
+}
+
+// unopened is how it counts that there was no connection.
+func (c *Convert) unopened(asking *convert.Client, err error) error {
+	if !errors.Is(err, convert.ErrStripped) {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return asking.Stripped()
+}
+
+// learn notes whether what rides in a SYN arrives.
+func (c *Convert) learn(converter netip.AddrPort, stream relay.Stream) {
+	taken, stripped := c.cfg.Rode(stream)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case taken:
+		c.haste = HastyOnly
+	case stripped && c.haste == Hasty:
+		c.haste = Patient
+		c.cfg.Log.Info("the converter takes nothing with a SYN, so each connection costs a round trip more; on Linux it needs the sysctl net.ipv4.tcp_fastopen=3",
+			"converter", converter)
+	}
 }
 
 // hear reads the converter's answer to its last octet.
@@ -163,7 +197,14 @@ func (c *Convert) Forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.cache.Forget(c.cfg.Converter())
-	c.avoided = ""
+	c.avoided, c.haste = "", Hasty
+}
+
+// Haste is how the converter is asked.
+func (c *Convert) Haste() Haste {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.haste
 }
 
 // Counters returns those of the cache.

@@ -68,7 +68,7 @@ func fails(why error) func(*convert.Converter, clock.Time) []byte {
 
 func newConverter(n *network, multipath bool) *Convert {
 	return NewConvert(ConvertConfig{
-		Converter: func() netip.AddrPort { return there }, Open: n.open, Multipath: func(relay.Stream) bool { return multipath },
+		Converter: func() netip.AddrPort { return there }, Open: n.open, Multipath: func(relay.Stream) bool { return multipath }, Rode: n.rode,
 	})
 }
 
@@ -215,6 +215,44 @@ func TestConvertSilence(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What is asked rides in the SYN. Once it was seen to arrive so, one that does not means that something takes it away
+// (RFC 8803 8): the converter is not asked any more, not even for this target, until the way to it has changed.
+func TestConvertStripped(t *testing.T) {
+	n := newNetwork(t)
+	n.hosts[there] = newMachine(supports, connects(nil)).serve
+	n.hosts[target4] = func(h *host) { h.says([]byte("data")...); h.ended() }
+	c := newConverter(n, false)
+	for i, now := range []ride{unknown, arrives, unknown, stripped, arrives} {
+		n.rides = now
+		if i == 4 {
+			if c.Avoided() == "" {
+				t.Error("nothing is said of it")
+			}
+			c.Forget()
+		}
+		speaks(t, dial(t, c))
+	}
+	if got, want := n.opens(), []netip.AddrPort{there, there, there, there, target4, there}; !slices.Equal(got, want) {
+		t.Errorf("opened %v, want %v", got, want)
+	}
+	if want := []Haste{Hasty, Hasty, HastyOnly, HastyOnly, Patient, Hasty}; !slices.Equal(n.hastes, want) {
+		t.Errorf("haste %v, want %v", n.hastes, want)
+	}
+}
+
+// A converter whose system never takes what comes with a SYN hears it afterwards, and is asked so from then on.
+func TestConvertThatTakesNothingEarly(t *testing.T) {
+	n := newNetwork(t)
+	n.rides = stripped
+	n.hosts[there] = newMachine(supports, connects(nil)).serve
+	c := newConverter(n, false)
+	speaks(t, dial(t, c))
+	speaks(t, dial(t, c))
+	if want := []Haste{Hasty, Patient}; !slices.Equal(n.hastes, want) || c.Avoided() != "" || c.Haste() != Patient {
+		t.Errorf("haste %v, want %v; avoided %q", n.hastes, want, c.Avoided())
+	}
 }
 
 // FuzzConvert: whatever a converter says, Dial returns, and takes no octet of the target's.

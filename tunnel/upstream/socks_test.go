@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"tandem/tunnel/relay"
 )
@@ -306,8 +307,8 @@ func TestSOCKSCutsOff(t *testing.T) {
 		}
 		near := make(chan relay.Stream, 1)
 		s, _ := NewSOCKS(SOCKSConfig{Proxy: func() netip.AddrPort { return there },
-			Open: func(ctx context.Context, to netip.AddrPort, first []byte) (relay.Stream, error) {
-				stream, err := n.open(ctx, to, first)
+			Open: func(ctx context.Context, to netip.AddrPort, first []byte, haste Haste) (relay.Stream, error) {
+				stream, err := n.open(ctx, to, first, haste)
 				watched := &aborts{Stream: stream, aborted: make(chan struct{})}
 				near <- watched
 				return watched, err
@@ -316,6 +317,61 @@ func TestSOCKSCutsOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-(<-near).(*aborts).aborted
+	})
+}
+
+// A proxy that refuses and never closes costs no more than so many connections: those beyond are reset at once.
+func TestSOCKSCutsOffACrowd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		n.hosts[there] = func(h *host) { h.says(5, 0xff); h.ended() }
+		s := newSOCKS(t, n, "")
+		for range leavingMax + 3 {
+			if _, err := s.Dial(t.Context(), target4); !errors.Is(err, ErrMethod) {
+				t.Fatal(err)
+			}
+		}
+		if s.Cut() != 3 {
+			t.Errorf("%d were cut off, want 3", s.Cut())
+		}
+		time.Sleep(closeTime)
+		synctest.Wait()
+		if n := s.left.waiting.Load(); n != 0 {
+			t.Errorf("%d wait still", n)
+		}
+		s.Dial(t.Context(), target4)
+		if s.Cut() != 3 {
+			t.Error("cut off although there is room again")
+		}
+	})
+}
+
+// A proxy that says what it says octet by octet is understood, and one that never comes to an end is left when time is up.
+func TestSOCKSSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			every time.Duration
+			want  error
+		}{{100 * time.Millisecond, nil}, {5 * time.Second, context.DeadlineExceeded}} {
+			n := newNetwork(t)
+			n.hosts[there] = func(h *host) {
+				for _, octet := range append([]byte{5, 0}, good...) {
+					time.Sleep(c.every)
+					if _, err := h.Write([]byte{octet}); err != nil {
+						return
+					}
+				}
+				h.ended()
+			}
+			s, err := newSOCKS(t, n, "").Dial(soon(t), target4)
+			if err != c.want {
+				t.Errorf("every %v: %v, want %v", c.every, err, c.want)
+			}
+			if err == nil {
+				speaks(t, s)
+				s.Close()
+			}
+		}
 	})
 }
 

@@ -23,7 +23,8 @@ type SOCKSConfig struct {
 // known of the proxy: which method it chooses, which needs no asking without a user; and that it does not lose what comes with
 // its greeting, as some do, which Learn finds out. Until then it takes a round trip for each.
 type SOCKS struct {
-	cfg SOCKSConfig
+	cfg  SOCKSConfig
+	left departure
 
 	mu   sync.Mutex
 	know knowledge
@@ -63,6 +64,9 @@ func (s *SOCKS) DialTo(ctx context.Context, t Target) (relay.Stream, error) {
 	return stream, err
 }
 
+// Cut returns how many connections were reset because the proxy was slow to close those on which it had refused something.
+func (s *SOCKS) Cut() int { return int(s.left.cut.Load()) }
+
 // Pipelines reports whether requests leave with the greeting.
 func (s *SOCKS) Pipelines() bool {
 	k := s.known()
@@ -83,12 +87,12 @@ func (s *SOCKS) learn(f func(k *knowledge)) {
 
 // ask opens a connection for a request, and leaves it again if the answer is not good.
 func (s *SOCKS) ask(ctx context.Context, k knowledge, request []byte) (relay.Stream, error) {
-	stream, err := s.cfg.Open(ctx, s.cfg.Proxy(), s.opening(k, request))
+	stream, err := s.cfg.Open(ctx, s.cfg.Proxy(), s.opening(k, request), Patient)
 	if err != nil {
 		return nil, err
 	}
 	if err := talk(ctx, stream, func() error { return s.converse(stream, k, request) }); err != nil {
-		leave(stream, err)
+		s.left.leave(stream, err)
 		return nil, err
 	}
 	return stream, nil
@@ -158,7 +162,7 @@ func (s *SOCKS) Learn(ctx context.Context) error {
 	k := s.known()
 	request := appendRequest(nil, commandNone, Target{Addr: netip.IPv4Unspecified()})
 	k.pipelines = true
-	stream, err := s.cfg.Open(ctx, s.cfg.Proxy(), s.opening(k, request))
+	stream, err := s.cfg.Open(ctx, s.cfg.Proxy(), s.opening(k, request), Patient)
 	if err != nil {
 		return err
 	}
@@ -173,7 +177,7 @@ func (s *SOCKS) Learn(ctx context.Context) error {
 		}
 		return err
 	})
-	leave(stream, err)
+	s.left.leave(stream, err)
 	if !greeted || errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -185,7 +189,7 @@ func (s *SOCKS) Learn(ctx context.Context) error {
 
 // learnMethod asks for nothing but which method the proxy chooses.
 func (s *SOCKS) learnMethod(ctx context.Context) error {
-	stream, err := s.cfg.Open(ctx, s.cfg.Proxy(), s.opening(knowledge{}, nil))
+	stream, err := s.cfg.Open(ctx, s.cfg.Proxy(), s.opening(knowledge{}, nil), Patient)
 	if err != nil {
 		return err
 	}
@@ -196,7 +200,7 @@ func (s *SOCKS) learnMethod(ctx context.Context) error {
 		}
 		return err
 	})
-	leave(stream, err)
+	s.left.leave(stream, err)
 	return err
 }
 

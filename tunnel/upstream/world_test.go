@@ -3,12 +3,14 @@ package upstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"sync"
 	"testing"
 	"time"
 
+	"tandem/engine/convert"
 	"tandem/tunnel/relay"
 	"tandem/tunnel/relay/relaytest"
 )
@@ -28,6 +30,25 @@ type network struct {
 
 	mu     sync.Mutex
 	opened []netip.AddrPort
+	hastes []Haste // of each
+	rides  ride    // what becomes of what rides in a SYN
+}
+
+// A ride is what becomes of octets in a SYN.
+type ride uint8
+
+const (
+	unknown ride = iota // the SYN was repeated without
+	arrives
+	stripped
+)
+
+// rode is ConvertConfig.Rode.
+func (n *network) rode(relay.Stream) (bool, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	hasty := n.hastes[len(n.hastes)-1] != Patient
+	return hasty && n.rides == arrives, hasty && n.rides == stripped
 }
 
 // A host is the far end of a stream.
@@ -45,11 +66,14 @@ func newNetwork(t *testing.T) *network {
 
 var errNobody = errors.New("nobody there")
 
-func (n *network) open(ctx context.Context, to netip.AddrPort, first []byte) (relay.Stream, error) {
+func (n *network) open(ctx context.Context, to netip.AddrPort, first []byte, haste Haste) (relay.Stream, error) {
 	n.mu.Lock()
-	n.opened = append(n.opened, to)
-	script := n.hosts[to]
+	n.opened, n.hastes = append(n.opened, to), append(n.hastes, haste)
+	script, ride := n.hosts[to], n.rides
 	n.mu.Unlock()
+	if haste == HastyOnly && ride == stripped {
+		return nil, fmt.Errorf("open: %w", convert.ErrStripped)
+	}
 	if script == nil {
 		return nil, errNobody
 	}

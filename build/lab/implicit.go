@@ -1,0 +1,187 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	implicitAt     = "203.0.113.130" // announced by the proxy, on no interface
+	implicitDevice = "tandem1"
+)
+
+// passersBy are the trials of a proxy that nobody knows, on the router that the laptop's first link passes. The client is the
+// kernel's own Multipath TCP.
+func passersBy() []trial {
+	limit := fmt.Sprintf("≥ %.1f Mbit/s, digest, links ≥ %.0f %%", nativeShare*sumRate/1e6, 100*nativeLeast)
+	down := func(ctx context.Context, h *household) (time.Duration, error) {
+		said, err := h.ask(ctx, h.laptop, "bash", "-c", "set -o pipefail; mptcpize run curl -sS "+timed+url(webHost, "/octets/3/%d", int64(transfer))+" | sha256sum")
+		return h.moved(said, err, strings.HasPrefix(said.out, digest(3, transfer)))
+	}
+	up := func(ctx context.Context, h *household) (time.Duration, error) {
+		said, err := h.ask(ctx, h.laptop, "bash", "-c", fmt.Sprintf("head -c %d /dev/zero | mptcpize run curl -sS %s-H Expect: -T - -X POST %s",
+			int64(transfer), timed, url(webHost, "/sink")))
+		return h.moved(said, err, strings.TrimSpace(said.out) == fmt.Sprintf("%d %s", int64(transfer), zeroDigest(transfer)))
+	}
+	return []trial{
+		{"implicit proxy, 200 MB down", limit, bothLinks(down)},
+		{"implicit proxy, 200 MB up", limit, bothLinks(up)},
+		{"implicit proxy, who asks", "the router", asksAs(web4 + "1")},
+		{"implicit proxy, on the wire", "C=1, ADD_ADDR, MP_JOIN", announced},
+		{"implicit proxy, refused", "at once", refusedBehind},
+		{"implicit proxy, steps aside", "the laptop itself, twice", stepsAside},
+	}
+}
+
+// runImplicit tries the proxy that nobody knows.
+func runImplicit(ctx context.Context, t *table, only string) error {
+	var rows []trial
+	for _, c := range passersBy() {
+		if strings.Contains(c.name, only) {
+			rows = append(rows, c)
+		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	if _, err := exec.LookPath("mptcpize"); err != nil {
+		t.add(row{name: "implicit proxy", verdict: skip, why: "needs mptcpize"})
+		return nil
+	}
+	h := &household{}
+	defer h.close()
+	if err := h.build(ctx); err != nil {
+		return err
+	}
+	if err := errors.Join(h.serveAgain(ctx, false), h.standInTheWay(ctx), h.speakMultipath()); err != nil {
+		return err
+	}
+	for _, c := range rows {
+		r := row{name: c.name, limit: c.limit, verdict: pass}
+		limited, cancel := context.WithTimeout(ctx, trialTime)
+		var err error
+		r.figure, err = c.run(limited, h)
+		cancel()
+		if ctx.Err() != nil {
+			return errInterrupted
+		}
+		if err != nil {
+			r.verdict, r.why = fail, strings.ReplaceAll(err.Error(), "\n", "; ")+" (logs in "+h.dir+")"
+			h.keep = true
+		}
+		h.keep = h.keep || t.keep
+		t.add(r)
+	}
+	return nil
+}
+
+// standInTheWay runs the proxy on the router, and leads into it what comes over the laptop's first link.
+func (h *household) standInTheWay(ctx context.Context) error {
+	// What goes into the device comes out of it again: it is translated there, or not at all.
+	if err := run("ip", "netns", "exec", h.net.name, "nft", "insert rule ip nat postrouting oifname "+implicitDevice+" accept"); err != nil {
+		return err
+	}
+	proxy, err := h.start(h.net, "implicit", h.path("tandem-hub"), "implicit", "--device", implicitDevice, "--announce", implicitAt)
+	if err != nil {
+		return err
+	}
+	starting, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	if err := proxy.await(starting, "implicit proxy runs"); err != nil {
+		return err
+	}
+	return h.net.ip("route add default dev "+implicitDevice+" table 100", "rule add iif "+laptopLinks[0].device+" ipproto tcp table 100 priority 7000")
+}
+
+// speakMultipath has the laptop's kernel use both links.
+func (h *household) speakMultipath() error {
+	second := laptopLinks[1]
+	return errors.Join(
+		h.laptop.ip("route add default via "+second.v4+"1 dev "+second.device+" table 201", "rule add from "+second.v4+"2 table 201"),
+		run("ip", "-n", h.laptop.name, "mptcp", "limits", "set", "add_addr_accepted", "4", "subflows", "4"),
+		run("ip", "-n", h.laptop.name, "mptcp", "endpoint", "add", second.v4+"2", "dev", second.device, "subflow", "fullmesh"))
+}
+
+// moved is how long curl took, if it got what it should.
+func (h *household) moved(said saying, err error, right bool) (time.Duration, error) {
+	switch {
+	case err != nil:
+		return 0, err
+	case said.code != 0:
+		return 0, fmt.Errorf("curl ended with %d: %s", said.code, said.err)
+	case !right:
+		return 0, errors.New("wrong digest")
+	}
+	return curlTook(said)
+}
+
+// askedBy is who the web host is asked by, with Multipath TCP.
+func (h *household) askedBy(ctx context.Context) (string, error) {
+	out, err := h.must(ctx, h.laptop, "mptcpize", "run", "curl", "-sS", url(webHost, "/who"))
+	return strings.TrimSpace(out), err
+}
+
+func asksAs(want string) func(context.Context, *household) (string, error) {
+	return func(ctx context.Context, h *household) (string, error) {
+		got, err := h.askedBy(ctx)
+		if err == nil && got != want {
+			err = fmt.Errorf("asked by %s, not %s", got, want)
+		}
+		return got, err
+	}
+}
+
+// announced: the laptop's kernel was told of the proxy's address, and has joined it.
+func announced(ctx context.Context, h *household) (string, error) {
+	before, err := readCounters(ctx, h.laptop)
+	if err != nil {
+		return "", err
+	}
+	if _, err := h.must(ctx, h.laptop, "mptcpize", "run", "curl", "-sS", "-o", "/dev/null", url(webHost, "/octets/10/%d", 20_000_000)); err != nil {
+		return "", err
+	}
+	after, err := readCounters(ctx, h.laptop)
+	if err != nil {
+		return "", err
+	}
+	delta := counters{}
+	for name, n := range after {
+		delta[name] = n - before[name]
+	}
+	figure := fmt.Sprintf("MP_CAPABLE %d, ADD_ADDR %d, MP_JOIN %d", delta["MPCapableSYNACKRX"], delta["AddAddr"], delta["MPJoinSynAckRx"])
+	return figure, delta.check([]string{"MPCapableSYNACKRX", "AddAddr", "MPJoinSynAckRx"}, nil)
+}
+
+// refusedBehind: who cannot be connected to says so itself.
+func refusedBehind(ctx context.Context, h *household) (string, error) {
+	said, err := h.ask(ctx, h.laptop, "mptcpize", "run", "curl", "-sS", "http://"+net.JoinHostPort(webHost, strconv.Itoa(deafPort)))
+	switch {
+	case err != nil:
+	case said.code != 7:
+		err = fmt.Errorf("curl ended with %d: %s", said.code, said.err)
+	case said.took > time.Second:
+		err = errors.New("too late")
+	}
+	return fmt.Sprintf("%d ms", said.took.Milliseconds()), err
+}
+
+// stepsAside: a server that speaks Multipath TCP is the laptop's own business, from its first connection on.
+func stepsAside(ctx context.Context, h *household) (string, error) {
+	if err := h.serveAgain(ctx, true); err != nil {
+		return "", err
+	}
+	defer h.serveAgain(ctx, false)
+	want := laptopLinks[0].v4 + "2"
+	first, err := asksAs(want)(ctx, h)
+	if err != nil {
+		return first, err
+	}
+	second, err := asksAs(want)(ctx, h)
+	return first + ", " + second, err
+}

@@ -1,0 +1,138 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"tandem/engine"
+	"tandem/engine/mptcp"
+)
+
+// latencies are those of one direction (draft-song-mptcp-owl-06), which the engine knows from the kernel's timestamps.
+func latencies() []seed {
+	lopsided := func(scheduler string, peer *mptcp.Config) func() rigging {
+		return func() rigging {
+			g := begins(engine.Classic, peer, 50*time.Millisecond, 40*time.Millisecond)()
+			g.near.Scheduler, g.near.Timestamps = scheduler, true
+			if peer != nil {
+				g.near.Paired = peer.Paired
+			}
+			return g
+		}
+	}
+	const limit = "≥ 90 % over the quicker way"
+	own := &mptcp.Config{Paired: true, Scheduler: "owl"}
+	return []seed{
+		{"9 owl: 10 + 90 against 60 + 20 ms, the kernel", limit, onRig(lopsided("owl", nil), quickerWay(true))},
+		{"9 owl: 10 + 90 against 60 + 20 ms, between our ends", limit, onRig(lopsided("owl", own), quickerWay(true))},
+		{"9 minrtt, for comparison", "≥ 90 % over the other", onRig(lopsided("minrtt", nil), quickerWay(false))},
+		{"9 owl: the ways change places", limit + " within 1 s", onRig(lopsided("owl", nil), quickerWayMoves)},
+	}
+}
+
+// asymmetric makes one link quick towards the far end and slow back, and the other the other way round.
+func (r *rig) asymmetric(quick int) {
+	r.lines[quick].change(10*time.Millisecond, 90*time.Millisecond)
+	r.lines[1-quick].change(60*time.Millisecond, 20*time.Millisecond)
+}
+
+// drip has a connection send a little again and again, and returns when that was.
+func (r *rig) drip(ctx context.Context, c *engine.Conn, octets int, every, long time.Duration) (span, error) {
+	from := r.now()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for sent := 0; r.now() < from+long; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return span{}, ctx.Err()
+		}
+		due := octets * int((r.now()-from)/every)
+		n, err := c.Write(make([]byte, due-sent))
+		if sent += n; err != nil {
+			return span{}, err
+		}
+	}
+	return span{from, r.now()}, nil
+}
+
+// dripper is a connection over both links that has dripped long enough for these to be known.
+func (r *rig) dripper(ctx context.Context) (*engine.Conn, error) {
+	c, _, err := r.dial(ctx, engine.DialOptions{}, 0)
+	if err == nil {
+		err = until(ctx, "both links are used", func() bool { return ready(c) == 2 })
+	}
+	if err == nil {
+		_, err = r.drip(ctx, c, 2000, 10*time.Millisecond, 2*time.Second)
+	}
+	return c, err
+}
+
+func quickerWay(owl bool) func(ctx context.Context, r *rig) (string, error) {
+	return func(ctx context.Context, r *rig) (string, error) {
+		r.asymmetric(0)
+		c, err := r.dripper(ctx)
+		if err != nil {
+			return "", err
+		}
+		s, err := r.drip(ctx, c, 2000, 10*time.Millisecond, 3*time.Second)
+		if err != nil {
+			return "", err
+		}
+		all, err := r.sights(ctx, "tcp")
+		if err != nil {
+			return "", err
+		}
+		parts, _ := sharesOf(all, s, false, 2)
+		part := parts[0]
+		if !owl {
+			part = parts[1]
+		}
+		if part < 0.9 {
+			err = errShare
+		}
+		return fmt.Sprintf("%.1f + %.1f %% of the data; %s", 100*parts[0], 100*parts[1], latenciesOf(c)), err
+	}
+}
+
+// latenciesOf says what the engine knows of the ways towards the peer.
+func latenciesOf(c *engine.Conn) string {
+	var ahead [2]time.Duration
+	for _, f := range c.Subflows() {
+		if int(f.Path) < len(ahead) {
+			ahead[f.Path] = f.Forward
+		}
+	}
+	return fmt.Sprintf("forward %d, %d ms", ahead[0].Milliseconds(), ahead[1].Milliseconds())
+}
+
+func quickerWayMoves(ctx context.Context, r *rig) (string, error) {
+	r.asymmetric(0)
+	c, err := r.dripper(ctx)
+	if err != nil {
+		return "", err
+	}
+	before, err := r.drip(ctx, c, 2000, 10*time.Millisecond, time.Second)
+	if err != nil {
+		return "", err
+	}
+	r.asymmetric(1)
+	if _, err = r.drip(ctx, c, 2000, 10*time.Millisecond, time.Second); err != nil {
+		return "", err
+	}
+	after, err := r.drip(ctx, c, 2000, 10*time.Millisecond, 2*time.Second)
+	if err != nil {
+		return "", err
+	}
+	all, err := r.sights(ctx, "tcp")
+	if err != nil {
+		return "", err
+	}
+	first, _ := sharesOf(all, before, false, 2)
+	then, _ := sharesOf(all, after, false, 2)
+	if first[0] < 0.9 || then[1] < 0.9 {
+		err = errShare
+	}
+	return fmt.Sprintf("%.1f %% over the first, then %.1f %% over the second", 100*first[0], 100*then[1]), err
+}

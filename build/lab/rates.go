@@ -1,0 +1,212 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"time"
+
+	"tandem/engine"
+	"tandem/engine/mptcp"
+)
+
+// shares are the limits of a link's rate (draft-hoang-mptcp-sub-rate-limit-00).
+func shares() []seed {
+	paired := func() rigging {
+		g := begins(engine.Auto, &mptcp.Config{Paired: true}, 10*time.Millisecond)()
+		g.near.Paired = true
+		return g
+	}
+	foreign := func() rigging { return begins(engine.Classic, &mptcp.Config{}, 10*time.Millisecond)() }
+	return []seed{
+		{"3 limit of what comes over a link, 1 connection", "± 5 % in any second; then lifted", onRig(paired, keepsLimit(1, false))},
+		{"3 limit of what comes over a link, 20 connections", "± 5 % in any second; then lifted", onRig(paired, keepsLimit(20, false))},
+		{"3 limit of what leaves over a link, 20 connections", "± 5 % in any second; then lifted", onRig(paired, keepsLimit(20, true))},
+		{"3 the option, honoured by a foreign peer", "6000 kbit/s to 1, ≤ 2000 to each of 3", onRig(foreign, asksFor)},
+	}
+}
+
+// span is a time of a capture.
+type span struct{ from, to time.Duration }
+
+// rates returns the lowest and the highest rate of any second of a span, in octets a second of IP packets.
+func rates(all []sight, s span) (low, high float64) {
+	const step = 50 * time.Millisecond
+	for from := s.from; from+time.Second <= s.to; from += step {
+		sum := 0.0
+		for _, p := range all {
+			if p.at >= from && p.at < from+time.Second {
+				sum += float64(p.length)
+			}
+		}
+		if from == s.from {
+			low = sum
+		}
+		low, high = min(low, sum), max(high, sum)
+	}
+	return low, high
+}
+
+// flood has connections move octets without end over a rig: up, or down.
+func (r *rig) flood(ctx context.Context, n int, up bool) ([]*engine.Conn, error) {
+	var all []*engine.Conn
+	for range n {
+		wanted := int64(1) << 40
+		if up {
+			wanted = 0
+		}
+		c, _, err := r.dial(ctx, engine.DialOptions{}, wanted)
+		if err != nil {
+			return all, err
+		}
+		if up {
+			go io.Copy(onlyWriter{c}, octets(1))
+		} else {
+			go io.Copy(io.Discard, onlyReader{c})
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+// settling is how long a limit may take until it is kept: what was on its way before arrives meanwhile.
+const settling = 700 * time.Millisecond
+
+// keepsLimit: a limit is set while connections fill the link, changed, and lifted.
+func keepsLimit(n int, up bool) func(ctx context.Context, r *rig) (string, error) {
+	return func(ctx context.Context, r *rig) (string, error) {
+		if _, err := r.flood(ctx, n, up); err != nil {
+			return "", err
+		}
+		if err := sleep(ctx, time.Second); err != nil {
+			return "", err
+		}
+		limits := []int{625_000, 1_500_000, 0}
+		var spans []span
+		for _, limit := range limits {
+			down, out := limit, 0
+			if up {
+				down, out = 0, limit
+			}
+			r.near.links[0].Load().SetLimit(down, out)
+			if err := sleep(ctx, settling); err != nil {
+				return "", err
+			}
+			from := r.now()
+			if err := sleep(ctx, 3*time.Second); err != nil {
+				return "", err
+			}
+			spans = append(spans, span{from, r.now()})
+		}
+		all, err := r.sights(ctx, "ip")
+		if err != nil {
+			return "", err
+		}
+		all = over(all, 0, !up)
+		var w wrong
+		figure := ""
+		for i, limit := range limits {
+			low, high := rates(all, spans[i])
+			if limit == 0 {
+				figure += fmt.Sprintf("lifted %.1f Mbit/s", low*octetBits/1e6)
+				w.unless(low > 2*float64(limits[1]), "%.0f octets a second without a limit", low)
+				continue
+			}
+			figure += fmt.Sprintf("%.3f–%.3f of %d M, ", low/float64(limit), high/float64(limit), limit*octetBits/1e6)
+			w.unless(low >= 0.95*float64(limit) && high <= 1.05*float64(limit), "%.0f to %.0f octets in a second, not %d", low, high, limit)
+		}
+		return figure, w.err()
+	}
+}
+
+// asksFor: a peer that is none of ours is asked by the option, on each subflow for its share, and keeps to it.
+func asksFor(ctx context.Context, r *rig) (string, error) {
+	const limit = 750_000
+	r.near.links[0].Load().SetLimit(limit, 0)
+	all, err := r.flood(ctx, 1, false)
+	if err == nil {
+		err = sleep(ctx, 3*time.Second)
+	}
+	if err != nil {
+		return "", err
+	}
+	alone := span{r.now() - 1500*time.Millisecond, r.now()}
+	if _, err := r.flood(ctx, 2, false); err != nil {
+		return "", err
+	}
+	if err := sleep(ctx, 5*time.Second); err != nil {
+		return "", err
+	}
+	three := span{r.now() - 2*time.Second, r.now()}
+	muted := all[0].Subflows()
+	seen, err := r.sights(ctx, "tcp", "tcp.srcport")
+	if err != nil {
+		return "", err
+	}
+	asked, last := map[string]uint64{}, map[string]uint64{}
+	told := 0
+	for _, s := range over(seen, 0, false) {
+		if o := s.experiment(expRateLimit); o != nil {
+			if told++; s.at < alone.to {
+				asked[s.extra[0]] = number(o[2:])
+			}
+			last[s.extra[0]] = number(o[2:])
+		}
+	}
+	var w wrong
+	w.unless(len(asked) == 1 && slices.Contains(values(asked), 6000), "one was asked for %v kbit/s", values(asked))
+	w.unless(len(last) == 3 && sum(values(last)) <= 6000 && sum(values(last)) >= 5000, "three were asked for %v kbit/s", values(last))
+	w.unless(len(muted) > 0 && muted[0].LimitDown > 0, "the connection knows of no limit")
+	figure := fmt.Sprintf("asked %v, then %v kbit/s; ", values(asked), values(last))
+	for _, s := range []span{alone, three} {
+		low, high := rates(over(seen, 0, true), s)
+		figure += fmt.Sprintf("%.2f–%.2f, ", low/limit, high/limit)
+		w.unless(low > 0.85*limit && high < 1.1*limit, "%.0f to %.0f octets in a second", low, high)
+	}
+	heard := r.far.bond.Counters().RateLimits
+	w.unless(heard >= 3, "RateLimits is %d", heard)
+	return figure + fmt.Sprintf("RateLimits %d", heard), w.err()
+}
+
+func values(of map[string]uint64) (all []uint64) {
+	for _, v := range of {
+		all = append(all, v)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func sum(all []uint64) (n uint64) {
+	for _, x := range all {
+		n += x
+	}
+	return n
+}
+
+var errShare = errors.New("not its share")
+
+// sharesOf returns what part of the octets of data each link has carried in a span.
+func sharesOf(all []sight, s span, toNear bool, links int) (parts []float64, total float64) {
+	parts = make([]float64, links)
+	for _, p := range all {
+		here := p.from
+		if toNear {
+			here = p.to
+		}
+		if p.octets == 0 || p.at < s.from || p.at >= s.to || !isNear(here) {
+			continue
+		}
+		parts[linkOf(here)] += float64(p.octets)
+		total += float64(p.octets)
+	}
+	for i := range parts {
+		parts[i] /= max(total, 1)
+	}
+	return parts, total
+}
+
+// isNear reports whether it is an address of the near end.
+func isNear(a netip.Addr) bool { return a.Is4() && a.As4()[3] == byte(near) }

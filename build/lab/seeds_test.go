@@ -1,0 +1,164 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"tandem/engine/wire"
+)
+
+func TestOptionsOfASight(t *testing.T) {
+	capable, rob := []byte{30, 4, 0x01, 0x01}, []byte{30, 4, 0x90, 0}
+	idle, prio := []byte{30, 8, 0xf0, 0x10, 0x1c, 0x20, 0, 0}, []byte{30, 3, 0x51}
+	s := sight{options: bytes.Join([][]byte{{2, 4, 5, 0xb4, 1, 1}, capable, rob, idle, prio, {0}, {30, 4, 0xa0, 0}}, nil)}
+	for subtype, want := range map[byte]bool{subCapable: true, subRobE: true, subExperiment: true, subPrio: true, subJoin: false, subJoinCap: false} {
+		if s.has(subtype) != want {
+			t.Errorf("subtype %d: %t", subtype, !want)
+		}
+	}
+	if o := s.experiment(expInactivity); number(o[2:4]) != 7200 {
+		t.Errorf("% x", o)
+	}
+	if s.experiment(expRateLimit) != nil {
+		t.Error("another ExpID is found")
+	}
+	for _, broken := range [][]byte{{30}, {30, 0, 0}, {30, 1}, {30, 9, 0x01}} {
+		if (sight{options: broken}).has(subCapable) {
+			t.Errorf("% x has an option", broken)
+		}
+	}
+}
+
+func TestRatesOfAnySecond(t *testing.T) {
+	var all []sight
+	for at := time.Duration(0); at < 4*time.Second; at += 10 * time.Millisecond {
+		s := sight{at: at, length: 1000}
+		if at >= 2*time.Second && at < 2500*time.Millisecond {
+			s.length = 2000
+		}
+		all = append(all, s)
+	}
+	if low, high := rates(all, span{0, 4 * time.Second}); low != 100_000 || high != 150_000 {
+		t.Errorf("%.0f to %.0f", low, high)
+	}
+	if low, high := rates(all, span{2500 * time.Millisecond, 4 * time.Second}); low != 100_000 || high != 100_000 {
+		t.Errorf("after it %.0f to %.0f", low, high)
+	}
+	if low, _ := rates(nil, span{0, 4 * time.Second}); low != 0 {
+		t.Errorf("%.0f of nothing", low)
+	}
+}
+
+func TestSharesAndGaps(t *testing.T) {
+	here, there := [2]netip.Addr{address(0, near, false), address(1, near, false)}, address(0, far, false)
+	var all []sight
+	for i := range 10 {
+		s := sight{at: time.Duration(i) * time.Second, from: here[0], to: there, octets: 300}
+		if i%2 == 1 {
+			s.from, s.octets = here[1], 100
+		}
+		all = append(all, s, sight{at: s.at, from: there, to: here[0], octets: 5000})
+	}
+	parts, total := sharesOf(all, span{0, time.Minute}, false, 2)
+	if parts[0] != 0.75 || parts[1] != 0.25 || total != 2000 {
+		t.Errorf("%v of %.0f", parts, total)
+	}
+	if most := gap(over(all, 0, false)); most != 2*time.Second {
+		t.Errorf("gap of %v", most)
+	}
+}
+
+func TestSSN(t *testing.T) {
+	for _, c := range []struct {
+		option []byte
+		ssn    uint32
+		ok     bool
+	}{
+		{[]byte{0x20, 0x05, 1, 2, 3, 4, 0, 0, 0, 1, 0, 0, 0, 9, 0, 8}, 9, true},
+		{[]byte{0x20, 0x04, 0, 0, 0, 1, 0, 0, 0, 9, 0, 8}, 9, true},
+		{[]byte{0x20, 0x0f, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 9, 0, 8}, 9, true},
+		{[]byte{0x20, 0x01, 1, 2, 3, 4}, 0, false},
+		{[]byte{0x20, 0x05, 1, 2, 3, 4}, 0, false},
+		{nil, 0, false},
+	} {
+		if ssn, ok := ssnOf(c.option); ssn != c.ssn || ok != c.ok {
+			t.Errorf("% x: %d, %t", c.option, ssn, ok)
+		}
+	}
+}
+
+func TestShortens(t *testing.T) {
+	seg := wire.Segment{Source: stranger(1), Target: target, Seq: 7, Flags: wire.SYN, Window: 1, Payload: make([]byte, 1000)}
+	seg.Options = wire.Options{Has: wire.HasMSS, MSS: 1460}
+	cut := shortens(501)
+	var got wire.Segment
+	if err := got.Parse(cut(false, seg.Append(nil))); err != nil || len(got.Payload) != 501 || got.Options.MSS != 1460 {
+		t.Errorf("%v, %v", err, &got)
+	}
+	seg.Flags = wire.ACK
+	if err := got.Parse(cut(false, seg.Append(nil))); err != nil || len(got.Payload) != 1000 {
+		t.Errorf("what is no SYN: %v, %v", err, &got)
+	}
+}
+
+// What a spy forges fits behind what it heard, and is whole.
+func TestSpy(t *testing.T) {
+	s := &spy{}
+	here := netip.AddrPortFrom(address(1, near, false), 4000)
+	heard := func(toNear bool, seg wire.Segment) {
+		seg.Source, seg.Target, seg.Window = here, target, 100
+		if toNear {
+			seg.Source, seg.Target = target, here
+		}
+		s.hear(1, toNear, seg.Append(nil))
+	}
+	heard(false, wire.Segment{Seq: 100, Flags: wire.ACK, Ack: 900, Payload: make([]byte, 20)})
+	heard(true, wire.Segment{Seq: 900, Flags: wire.ACK, Ack: 120, Payload: make([]byte, 5)})
+	heard(true, wire.Segment{Seq: 890, Flags: wire.ACK, Ack: 120, Payload: make([]byte, 5)}) // late
+	pkt := s.forge(1, true, func(seg *wire.Segment) { seg.Options.Has, seg.Options.Prototype = wire.HasPrototype, 7 })
+	var got wire.Segment
+	if err := got.Parse(pkt); err != nil || got.Seq != 905 || got.Ack != 120 || got.Target != here || got.Options.Prototype != 7 {
+		t.Errorf("%v, %v", err, &got)
+	}
+	other := replace(bytes.Clone(pkt), []byte{30, 4, 0xf0, 7}, []byte{30, 4, 0x51, 3})
+	if err := got.Parse(other); err != nil || bytes.Equal(pkt, other) || got.Options.Has&wire.HasPrototype != 0 {
+		t.Errorf("%v, %v", err, &got)
+	}
+}
+
+// A seed that fails says why, and leaves its folder; each is of one of the items.
+func TestSeeds(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	bad := seed{"1 bad", "good", func(context.Context, string) (string, error) { return "3", errors.New("first\nsecond") }}
+	if r := bad.try(t.Context(), false); r.verdict != fail || !strings.HasPrefix(r.why, "first; second (see ") || r.figure != "3" {
+		t.Errorf("%+v", r)
+	}
+	items := map[string]bool{}
+	for _, s := range seeds() {
+		item, _, _ := strings.Cut(s.name, " ")
+		items[item] = true
+	}
+	for _, item := range strings.Fields("1 2 3 4 5 6 7 8 9 10 11 12 done") {
+		if !items[item] {
+			t.Errorf("nothing shows item %s", item)
+		}
+	}
+}
+
+func TestWrong(t *testing.T) {
+	var w wrong
+	w.unless(true, "never")
+	if w.err() != nil {
+		t.Error(w)
+	}
+	w.unless(false, "%d", 1)
+	w.unless(false, "%d", 2)
+	if err := w.err(); err == nil || err.Error() != "1; 2" {
+		t.Error(err)
+	}
+}

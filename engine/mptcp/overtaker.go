@@ -1,0 +1,46 @@
+package mptcp
+
+import (
+	"slices"
+
+	"tandem/engine/clock"
+	"tandem/engine/wire"
+)
+
+// An overtaker is MP_JOIN in a SYN that came before the third ACK of the connection that it names. Who knows the token has
+// seen our SYN/ACK, so that ACK is under way, and with it the key without which there is no answer (RFC 8684 3.2).
+type overtaker struct {
+	path *bondPath
+	seg  wire.Segment
+}
+
+// overtaken keeps such a SYN until the third ACK comes, and reports whether nothing is left to be done about it.
+func (c *Conn) overtaken(p *bondPath, seg *wire.Segment) bool {
+	if c.client || c.phase != opening || !c.id.mptcp {
+		return false
+	}
+	again := func(o overtaker) bool { return o.seg.Source == seg.Source && o.seg.Target == seg.Target }
+	switch {
+	case slices.ContainsFunc(c.overtakers, again):
+	case len(c.overtakers) >= c.b.cfg.Limits.HalfOpen:
+		c.b.counters.LimitHalfOpen++
+		c.b.strays.refuse(c.b, p, seg, wire.Reset{Reason: wire.LackOfResources, Transient: true})
+	default:
+		o := overtaker{p, *seg}
+		o.seg.Payload = nil // belongs to the packet
+		c.overtakers = append(c.overtakers, o)
+	}
+	return true
+}
+
+// answerOvertakers takes those SYNs as if they came now.
+func (c *Conn) answerOvertakers(now clock.Time) {
+	all := c.overtakers
+	c.overtakers = nil
+	for i := range all {
+		o := &all[i]
+		if _, taken := c.b.flows[keyOf(o.seg.Target, o.seg.Source)]; !taken && !o.path.gone {
+			c.b.receiveJoinSYN(now, o.path, &o.seg)
+		}
+	}
+}
