@@ -276,6 +276,25 @@ func TestDeliveryRate(t *testing.T) {
 	}
 }
 
+// What a path carried while there was little to send is no rate: until there was more, window over round trip is.
+func TestDeliveryRateOfCrumbs(t *testing.T) {
+	s := play(t)
+	for range 5 {
+		s.p.Starved()
+		s.trip(100 * time.Millisecond)
+	}
+	s.want("rate", s.p.Rate(), s.window*10)
+	for range 5 { // and with enough to send it is what arrives
+		first, second := s.send(), s.send()
+		s.advance(100 * time.Millisecond)
+		s.ack(first, second)
+	}
+	s.want("rate when there was more", s.p.Rate(), 2*testMTU*10)
+	s.p.Starved()
+	s.trip(100 * time.Millisecond)
+	s.want("rate after little was sent", s.p.Rate(), 2*testMTU*10)
+}
+
 func TestSteadyStateDoesNotAllocate(t *testing.T) {
 	for _, control := range []string{"cubic", "bbr", "reno"} {
 		c, _ := NewControl(control, testMTU)

@@ -20,6 +20,8 @@ type Plan struct {
 	Altered     bool          // a middlebox alters octets
 	Sip         int           // octets that a slow reader takes at once; 0: readers are quick
 	Rest        time.Duration // of a slow reader, after each sip
+	Crumb       int           // octets that a slow writer has at once; 0: writers have all from the first
+	Pause       time.Duration // of a slow writer, after each crumb
 
 	excused bool // something happened that it need not survive
 }

@@ -29,6 +29,7 @@ type Stream struct {
 	canRead       bool
 	canWrite      bool
 	readAt        clock.Time // of a slow reader
+	writeAt       clock.Time // of a slow writer
 	buf           []byte
 }
 
@@ -77,7 +78,7 @@ func (s *Stream) turn(now clock.Time) (changed bool, err error) {
 	if err := s.readAll(now); err != nil {
 		return false, err
 	}
-	if err := s.writeAll(); err != nil {
+	if err := s.writeAll(now); err != nil {
 		return false, err
 	}
 	changed = s.Read != read || s.Wrote != wrote
@@ -142,9 +143,17 @@ func (s *Stream) mayDiffer(now clock.Time) bool {
 	return s.Plan.Altered && (s.Over || s.Conn.Info(now).Fallback)
 }
 
-func (s *Stream) writeAll() error {
+func (s *Stream) writeAll(now clock.Time) error {
 	for s.canWrite && s.Wrote < s.write && !s.waits() && s.Err == nil {
-		p := s.out.at(s.Wrote, s.write-s.Wrote)
+		more := s.write - s.Wrote
+		if s.Plan.Crumb > 0 {
+			if now < s.writeAt {
+				return nil
+			}
+			more = min(more, int64(s.Plan.Crumb))
+			s.writeAt = now.Add(s.Plan.Pause)
+		}
+		p := s.out.at(s.Wrote, more)
 		n, err := s.Conn.Write(p)
 		if n < 0 || n > len(p) {
 			return fmt.Errorf("a Write of %d octets returned %d", len(p), n)
@@ -159,10 +168,17 @@ func (s *Stream) writeAll() error {
 
 // next returns when turn must be called though nothing happens.
 func (s *Stream) next() clock.Time {
-	if !s.idle() && s.Plan.Sip > 0 && s.canRead && !s.end && s.Err == nil {
-		return s.readAt
+	at := clock.Never
+	if s.idle() || s.Err != nil {
+		return at
 	}
-	return clock.Never
+	if s.Plan.Sip > 0 && s.canRead && !s.end {
+		at = s.readAt
+	}
+	if s.Plan.Crumb > 0 && s.canWrite && s.Wrote < s.write && !s.waits() {
+		at = min(at, s.writeAt)
+	}
+	return at
 }
 
 // finished reports whether the plan was carried out as far as this end can tell.
