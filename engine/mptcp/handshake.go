@@ -139,7 +139,7 @@ func (c *Conn) begin(now clock.Time) {
 	c.phase = open
 	c.written()
 	c.b.offers.answer(now, c)
-	c.allow()
+	c.allow(now)
 	c.beginWindow()
 	c.trace.add(now, evOpen, 0, 0)
 	if !c.id.told {

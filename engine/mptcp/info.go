@@ -95,7 +95,7 @@ func (b *Bond) Paths(now clock.Time) []PathInfo {
 		i := PathInfo{ID: p.id, Role: p.cfg.Role, PeerOff: p.peerOff, MTU: p.cfg.MTU}
 		if s := p.state; s != nil {
 			i.RTT = b.rtt(p)
-			i.Window, i.Inflight, i.Rate, i.MTU = s.Window(), s.Inflight(), s.Rate(), s.MTU()
+			i.Window, i.Inflight, i.Rate, i.MTU = s.Window(), s.Inflight(), s.Rate(now), s.MTU()
 			i.Suspect = p.silent || s.Suspect(now)
 			i.Loss = s.Loss(now)
 		}

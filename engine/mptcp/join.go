@@ -199,7 +199,7 @@ func (f *subflow) joined(now clock.Time) {
 	c.forgetAttempts(f.path)
 	c.trace.add(now, evJoined, f.path.id, 0)
 	c.signal.advance(now, c)
-	c.allow()
+	c.allow(now)
 	if c.fin.queued && !c.fin.acked {
 		c.fin.lost()
 	}
