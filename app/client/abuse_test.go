@@ -1,10 +1,12 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -111,7 +113,8 @@ func TestMoreLinksThanSlots(t *testing.T) {
 	}
 }
 
-// TestToggleStorm: links that flap, verbs that contradict each other and connections that come and go, all at once.
+// TestToggleStorm: links that flap, verbs that contradict each other and connections that come and go, all at once;
+// when it is over all is as it was before.
 func TestToggleStorm(t *testing.T) {
 	w := newWorld(t)
 	w.startHub()
@@ -122,26 +125,54 @@ func TestToggleStorm(t *testing.T) {
 	w.start(cfg)
 	w.connected("wlan0", "wwan0")
 	api := control.NewClient(cfg.Socket)
-	end := time.Now().Add(3 * time.Second)
-	var all sync.WaitGroup
-	each := func(pause time.Duration, f func(i int)) {
-		all.Go(func() {
-			for i := 0; time.Now().Before(end); i++ {
+	on := true
+	for range 2 {
+		w.storm(api)
+		w.flap(w.links...)
+		for _, name := range names {
+			if err := api.SetLink(w.ctx(), name, control.LinkChange{On: &on}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := api.Up(w.ctx()); err != nil {
+			t.Fatal(err)
+		}
+		w.connected("wlan0", "wwan0")
+		s := w.dial()
+		echoes(t, s, 100e3)
+		s.Close()
+	}
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if r := routes(w.host); len(r) > 0 {
+		t.Errorf("left behind: %v", r)
+	}
+}
+
+// storm has everybody act so many times, each as fast as the daemon answers. Who dials then gives up.
+func (w *world) storm(api *control.Client) {
+	w.t.Helper()
+	ctx, calm := context.WithCancel(w.ctx())
+	defer calm()
+	var acting, dialing sync.WaitGroup
+	each := func(who *sync.WaitGroup, n int, f func(i int)) {
+		who.Go(func() {
+			for i := range n {
 				f(i)
-				time.Sleep(pause)
 			}
 		})
 	}
-	each(3*time.Millisecond, func(i int) { w.host.SetLinks(w.links[i%3%2 : 1+i%2]...) })
-	each(70*time.Millisecond, func(int) { api.Down(w.ctx()); api.Up(w.ctx()) })
-	each(5*time.Millisecond, func(i int) {
+	each(&acting, 60, func(i int) { w.flap(w.links[i%3%2 : 1+i%2]...) })
+	each(&acting, 4, func(int) { api.Down(ctx); api.Up(ctx) })
+	each(&acting, 60, func(i int) {
 		on := i%2 == 0
-		api.SetLink(w.ctx(), names[i%2], control.LinkChange{On: &on})
+		api.SetLink(ctx, names[i%2], control.LinkChange{On: &on})
 	})
-	each(5*time.Millisecond, func(int) { api.Connections(w.ctx()); api.Flows(w.ctx()); api.State(w.ctx()) })
+	each(&acting, 60, func(int) { api.Connections(ctx); api.Flows(ctx); api.State(ctx) })
 	for range 4 {
-		each(time.Millisecond, func(int) {
-			s, err := w.client.Dial(w.ctx(), somewhere)
+		each(&dialing, 60, func(int) {
+			s, err := w.client.Dial(ctx, somewhere)
 			if err != nil {
 				return
 			}
@@ -149,25 +180,19 @@ func TestToggleStorm(t *testing.T) {
 			s.Close()
 		})
 	}
-	all.Wait()
-	on := true
-	for _, name := range names {
-		w.host.SetLinks(w.links...)
-		w.wait("its link", func(st control.State) bool { return len(st.Links) == 2 })
-		if err := api.SetLink(w.ctx(), name, control.LinkChange{On: &on}); err != nil {
-			t.Fatal(err)
-		}
+	acting.Wait()
+	calm()
+	dialing.Wait()
+}
+
+// flap has the host report those links alone, and waits until the daemon shows them. Any goroutine may call it.
+func (w *world) flap(links ...platform.Link) {
+	w.host.SetLinks(links...)
+	shown := func(st control.State) bool {
+		return slices.EqualFunc(st.Links, links, func(a control.Link, b platform.Link) bool { return a.Name == b.Name })
 	}
-	if err := api.Up(w.ctx()); err != nil {
-		t.Fatal(err)
-	}
-	w.connected("wlan0", "wwan0")
-	echoes(t, w.dial(), 100e3)
-	if err := w.stop(); err != nil {
-		t.Fatal(err)
-	}
-	if r := routes(w.host); len(r) > 0 {
-		t.Errorf("left behind: %v", r)
+	if err := w.client.Wait(w.ctx(), shown); err != nil {
+		w.t.Errorf("the daemon does not show %d links: %v; state %+v", len(links), err, w.client.State())
 	}
 }
 

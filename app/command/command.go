@@ -50,9 +50,12 @@ func Root(name, short string) *cobra.Command {
 	return root
 }
 
-// Run runs a command line and returns its exit code. What went wrong is said in a line or two.
-func Run(ctx context.Context, root *cobra.Command, args []string, diagnosis io.Writer) int {
+// Run runs a command line and returns its exit code. What was asked for goes to out; what went wrong is said
+// to diagnosis, in a line or two.
+func Run(ctx context.Context, root *cobra.Command, args []string, out, diagnosis io.Writer) int {
 	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(diagnosis)
 	command, err := root.ExecuteContextC(ctx)
 	var m misuse
 	switch {

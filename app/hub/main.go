@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -26,14 +25,7 @@ func main() {
 	// The first interrupt ends ctx, the second the process.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
-
-func run(ctx context.Context, args []string, out, diagnosis io.Writer) int {
-	root := commands()
-	root.SetOut(out)
-	root.SetErr(diagnosis)
-	return command.Run(ctx, root, args, diagnosis)
+	os.Exit(command.Run(ctx, commands(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // commands are all that can be typed.

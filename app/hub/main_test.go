@@ -24,7 +24,7 @@ import (
 func typed(t *testing.T, ctx context.Context, args ...string) (code int, out, errors string) {
 	t.Helper()
 	var o, e bytes.Buffer
-	code = run(ctx, args, &o, &e)
+	code = command.Run(ctx, commands(), args, &o, &e)
 	return code, o.String(), e.String()
 }
 
@@ -82,7 +82,7 @@ func TestHub(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	done := make(chan int)
 	go func() {
-		done <- run(ctx, []string{"run", "--state", state, "--listen", anyPort, "--endpoint", "hub.example.net:8684", "--endpoint", "192.0.2.1:8684"}, io.Discard, io.Discard)
+		done <- command.Run(ctx, commands(), []string{"run", "--state", state, "--listen", anyPort, "--endpoint", "hub.example.net:8684", "--endpoint", "192.0.2.1:8684"}, io.Discard, io.Discard)
 	}()
 	apptest.Until(t, "the hub is up", func() bool {
 		o, err := server.Open(state)

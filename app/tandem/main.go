@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -20,20 +19,13 @@ func main() {
 	// The first interrupt ends ctx, the second the process. A terminal that closes interrupts too.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(command.Run(ctx, commands(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // options are those of every command.
 type options struct {
 	state  string // folder
 	socket string // of the daemon; "": where one is found
-}
-
-func run(ctx context.Context, args []string, out, diagnosis io.Writer) int {
-	root := commands()
-	root.SetOut(out)
-	root.SetErr(diagnosis)
-	return command.Run(ctx, root, args, diagnosis)
 }
 
 // commands are all that can be typed.

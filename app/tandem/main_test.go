@@ -19,6 +19,7 @@ import (
 
 	"tandem/app/apptest"
 	"tandem/app/client"
+	"tandem/app/command"
 	"tandem/app/config"
 	"tandem/app/control"
 	"tandem/app/invite"
@@ -41,7 +42,7 @@ func (m *terminal) types(code int, part string, args ...string) string {
 	var out, diagnosis bytes.Buffer
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	got := run(ctx, append([]string{"--state", m.state}, args...), &out, &diagnosis)
+	got := command.Run(ctx, commands(), append([]string{"--state", m.state}, args...), &out, &diagnosis)
 	if said := out.String() + diagnosis.String(); got != code && code >= 0 || !strings.Contains(said, part) {
 		m.t.Errorf("%q: exit code %d, said %q; want %d and %q", args, got, said, code, part)
 	}

@@ -53,6 +53,7 @@ const (
 	abortAfter = 1 << 20
 	caseTime   = 40 * time.Second
 	graceTime  = 5 * time.Second
+	settleTime = 2 * time.Second // for subflows over a link that is silent for good, or a path that is gone
 	port       = 7701
 	idle       = 0.001 // share of a link that carries no data
 )
@@ -307,18 +308,39 @@ func (c interop) target(s *scene) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(address(0, at, c.ipv6), port), nil
 }
 
-// settle waits until the connection's last packets have crossed, so that counters stand still.
+// settle waits until both ends are through with all subflows, so that counters stand still, but no longer than
+// settleTime.
 func (s *scene) settle(ctx context.Context) {
-	for last := int64(-1); ctx.Err() == nil; {
-		time.Sleep(150 * time.Millisecond)
-		now := int64(0)
-		for _, d := range s.ducts {
-			now += d.up.Counts().Forwarded.Packets + d.down.Counts().Forwarded.Packets
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	for s.closing(ctx) && sleep(ctx, 5*time.Millisecond) == nil {
+	}
+}
+
+// closing reports whether an end has something to say or to hear still.
+func (s *scene) closing(ctx context.Context) bool {
+	for _, e := range []end{s.dialer, s.accepter} {
+		switch e := e.(type) {
+		case *tandemEnd:
+			if c := e.conn.Load(); c != nil && !over(c.Done()) {
+				return true
+			}
+		case *kernelEnd:
+			open, err := e.space.command(ctx, "ss", "-Htn", "exclude", "listening", "exclude", "time-wait").Output()
+			if err != nil || len(open) > 0 {
+				return true
+			}
 		}
-		if now == last {
-			return
-		}
-		last = now
+	}
+	return false
+}
+
+func over(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -27,7 +27,7 @@ func patience() []seed {
 	told := engine.Inactivity{Time: 2 * time.Hour}
 	asks := engine.Inactivity{Time: 3 * time.Second, Request: true}
 	return []seed{
-		{"2 inactivity announced to the kernel", "ExpID 0x10: 7200 s, R=0; all octets", onRig(waits(told, nil), announced)},
+		{"2 inactivity announced to the kernel", "ExpID 0x10: 7200 s, R=0; all octets", onRig(waits(told, nil), tellsTime)},
 		{"2 announced between our ends", "the peer keeps its own 200 s", onRig(waits(told, &engine.Inactivity{Time: 200 * time.Second}), honoured(200*time.Second))},
 		{"2 requested between our ends", "the peer takes over 3 s", onRig(waits(asks, &engine.Inactivity{Time: time.Second, Least: time.Second}), honoured(3*time.Second))},
 		{"2 expiry with subflows", "MP_FASTCLOSE after 3 s, Inactive 1", onRig(waits(asks, nil), expires)},
@@ -45,7 +45,7 @@ func patience() []seed {
 	}
 }
 
-func announced(ctx context.Context, r *rig) (string, error) {
+func tellsTime(ctx context.Context, r *rig) (string, error) {
 	if _, _, err := r.talkOnce(ctx, engine.DialOptions{}, 300_000, 300_000); err != nil {
 		return "", err
 	}

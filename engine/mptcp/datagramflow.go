@@ -160,7 +160,7 @@ func (b *Bond) delay(now clock.Time, p *bondPath) time.Duration {
 	if rtt == 0 {
 		rtt = rttUnknown
 	}
-	if rate := p.state.Rate(); rate > 0 {
+	if rate := p.state.Rate(now); rate > 0 {
 		rtt += time.Duration(int64(p.outOctets) * int64(time.Second) / int64(rate))
 	}
 	if p.state.Suspect(now) {

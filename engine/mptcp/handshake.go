@@ -165,7 +165,7 @@ func (c *Conn) begin(now clock.Time) {
 	c.unlist()
 	c.written()
 	c.b.offers.answer(now, c)
-	c.allow()
+	c.allow(now)
 	c.beginWindow()
 	c.trace.add(now, evOpen, 0, 0)
 	if f := c.id.initial; f != nil {

@@ -147,7 +147,7 @@ func (c *Conn) Info(now clock.Time) Info {
 			Sent: f.sent, Received: f.got,
 			Retransmits: uint64(stats.Retransmits), Timeouts: uint64(stats.Timeouts),
 			Outstanding: int(f.tcp.Outstanding()), Queued: int(f.tcp.Queued()), MSS: f.tcp.MSS(),
-			RTO: f.state.RTO(), Window: f.state.Window(), Threshold: f.state.Threshold(), Rate: f.state.Rate(), Pace: f.state.Pace(),
+			RTO: f.state.RTO(), Window: f.state.Window(), Threshold: f.state.Threshold(), Rate: f.state.Rate(now), Pace: f.state.Pace(),
 			LimitDown: fromKilobits(f.rate.asked), PeerLimit: fromKilobits(f.rate.peer), Muted: f.mute(),
 			Limit: f.state.Limit(),
 		}
@@ -172,7 +172,7 @@ func (b *Bond) Paths(now clock.Time) []PathInfo {
 		}
 		if s := p.state; s != nil {
 			i.RTT = b.rtt(p)
-			i.Window, i.Inflight, i.Rate, i.MTU = s.Window(), s.Inflight(), s.Rate(), s.MTU()
+			i.Window, i.Inflight, i.Rate, i.MTU = s.Window(), s.Inflight(), s.Rate(now), s.MTU()
 			i.Suspect = p.silent || s.Suspect(now)
 			i.Loss = s.Loss(now)
 			i.Granted = b.lane.control.PathTold(datagram.PathID(p.id))

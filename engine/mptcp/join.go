@@ -227,7 +227,7 @@ func (f *subflow) joined(now clock.Time) {
 	}
 	c.tellGone(f)
 	c.signal.advance(now, c)
-	c.allow()
+	c.allow(now)
 	if c.fin.queued && !c.fin.acked {
 		c.fin.lost()
 	}

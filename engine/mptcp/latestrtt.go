@@ -21,7 +21,7 @@ func (f *subflow) pulse(now clock.Time) {
 	c := f.c
 	f.pulseAt = now.Add(rtt)
 	if c.client {
-		c.b.lessons.measured(now, c.b.place(c.target.Addr()), f.path.id, rtt, f.state.Rate())
+		c.b.lessons.measured(now, c.b.place(c.target.Addr()), f.path.id, rtt, f.state.Rate(now))
 		return
 	}
 	if change := rtt - f.toldRTT; c.est.reports && !c.plain() && max(change, -change) > f.toldRTT/8 {

@@ -209,7 +209,7 @@ func (b *Bond) grade(now clock.Time, target netip.Addr, all []*bondPath, rates b
 // lesson is what is known of a path towards target.
 func (b *Bond) lesson(now clock.Time, target netip.Addr, p *bondPath) lesson {
 	if p.state != nil {
-		return lesson{rtt: b.rtt(p), rate: p.state.Rate(), success: lessonOne}
+		return lesson{rtt: b.rtt(p), rate: p.state.Rate(now), success: lessonOne}
 	}
 	if x := b.lessons.find(now, place{b.place(target), p.id}); x != nil {
 		return *x

@@ -190,7 +190,7 @@ func (f *subflow) view(now clock.Time) schedule.View {
 	v.Window = p.Window()
 	v.Threshold = p.Threshold()
 	v.Inflight = p.Inflight()
-	v.Rate = lower(p.Rate(), p.Limit())
+	v.Rate = lower(p.Rate(now), p.Limit())
 	v.MSS = f.tcp.MSS()
 	v.Flows = f.c.b.blocked.size + 1
 	return v
@@ -340,7 +340,7 @@ func (f *subflow) Acked(now clock.Time, t *tcp.Subflow, off uint64) {
 		// Until then the octets of the SYN may have to be asked with once more.
 		c.out.release(c.snd.una)
 		if c.phase == open {
-			c.allow()
+			c.allow(now)
 		}
 	}
 }
@@ -369,18 +369,18 @@ func (c *Conn) acknowledged(now clock.Time, pos uint64) {
 		return // nobody writes any more, and nothing is sent again
 	}
 	c.late.acknowledged(now, c)
-	c.allow()
+	c.allow(now)
 }
 
 // allow lets the application write so far ahead of what was sent that every path can be kept full until
 // the slowest has brought an acknowledgement, though octets before these wait for a retransmission.
-func (c *Conn) allow() {
+func (c *Conn) allow(now clock.Time) {
 	windows, rate, far := 0, 0, time.Duration(0)
 	for _, f := range c.subflows {
 		if f.ready {
 			rtt, _, _ := f.state.RTT()
 			windows += f.state.Window()
-			rate += f.state.Rate()
+			rate += f.state.Rate(now)
 			far = max(far, rtt)
 		}
 	}

@@ -273,3 +273,10 @@ func (b *bbr) OnSpurious() {
 	b.before, b.resume = 0, 0
 	b.model.unbound()
 }
+
+// Renew begins startup anew, with the window that there is: nobody knows any more what the path can deliver.
+func (b *bbr) Renew(now clock.Time) {
+	b.full, b.usual, b.waited, b.crowdedAt = fullPipe{}, 0, 0, clock.Never
+	b.model.unbound()
+	b.enter(startup, now)
+}

@@ -56,6 +56,7 @@ const before = clock.Time(-1 << 63)
 // Packets without data (pure acknowledgements) are not recorded.
 func (p *Path) Sent(now clock.Time, n int) Stamp {
 	if p.inflight == 0 {
+		p.renew(now)
 		p.rate.restart(now)
 		p.health.since = max(p.health.since, now)
 	}
@@ -213,14 +214,35 @@ func (p *Path) Threshold() int {
 
 // Rate returns the path's estimated delivery rate in octets a second: the largest sample of the
 // last ten round trips, else window over round trip, else 0.
-func (p *Path) Rate() int {
-	if r := p.rate.best(); r > 0 {
+func (p *Path) Rate(now clock.Time) int {
+	if r := p.rate.best(); r > 0 && !p.outdated(now) {
 		return r
 	}
 	if p.rtt.smooth > 0 {
 		return perSecond(p.control.Window(), p.rtt.smooth)
 	}
 	return 0
+}
+
+// rateHolds is how long a low rate holds without a sample. Nothing would be sent over a path that was bad once,
+// and nobody would learn that it is no more.
+const rateHolds = 5 * time.Second
+
+// outdated reports whether the rate is an old one, lower than what a path is given of which nothing is known.
+func (p *Path) outdated(now clock.Time) bool {
+	return p.inflight == 0 && now.Sub(p.rate.deliveredAt) > rateHolds &&
+		time.Duration(p.rate.best())*p.rtt.smooth < time.Duration(initialWindow(p.mtu.size))*time.Second
+}
+
+// renew has the path be explored as a new one if what is known of it is outdated.
+func (p *Path) renew(now clock.Time) {
+	if !p.outdated(now) {
+		return
+	}
+	p.rate.peak = peak{}
+	if c, ok := p.control.(interface{ Renew(now clock.Time) }); ok {
+		c.Renew(now)
+	}
 }
 
 // Totals returns the octets delivered and lost since the path began.

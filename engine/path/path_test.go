@@ -252,16 +252,16 @@ func TestDeliveryRate(t *testing.T) {
 			s.ack(sent[i-20])
 		}
 	}
-	if got, want := s.p.Rate(), testMTU*1000; got < want*99/100 || got > want*101/100 {
+	if got, want := s.p.Rate(s.now), testMTU*1000; got < want*99/100 || got > want*101/100 {
 		t.Errorf("rate %d, want about %d", got, want)
 	}
 	s.ack(sent[40:]...)
-	before := s.p.Rate()
+	before := s.p.Rate(s.now)
 	for range 50 { // little to send: slow samples say nothing
 		s.p.Starved()
 		s.trip(20 * time.Millisecond)
 	}
-	s.want("rate after little was sent", s.p.Rate(), before)
+	s.want("rate after little was sent", s.p.Rate(s.now), before)
 	if !s.last.AppLimited {
 		t.Error("sample not marked")
 	}
@@ -274,6 +274,48 @@ func TestDeliveryRate(t *testing.T) {
 	if s.last.AppLimited {
 		t.Error("marked although the window was full")
 	}
+}
+
+// What a path carried while there was little to send is no rate: until there was more, window over round trip is.
+func TestDeliveryRateOfCrumbs(t *testing.T) {
+	s := play(t)
+	for range 5 {
+		s.p.Starved()
+		s.trip(100 * time.Millisecond)
+	}
+	s.want("rate", s.p.Rate(s.now), s.window*10)
+	for range 5 { // and with enough to send it is what arrives
+		first, second := s.send(), s.send()
+		s.advance(100 * time.Millisecond)
+		s.ack(first, second)
+	}
+	s.want("rate when there was more", s.p.Rate(s.now), 2*testMTU*10)
+	s.p.Starved()
+	s.trip(100 * time.Millisecond)
+	s.want("rate after little was sent", s.p.Rate(s.now), 2*testMTU*10)
+}
+
+// A low rate holds for five seconds in which nothing arrives, a high one for ever.
+func TestDeliveryRateGetsOld(t *testing.T) {
+	s := play(t)
+	s.trip(100 * time.Millisecond)
+	s.want("rate", s.p.Rate(s.now), testMTU*10)
+	s.advance(rateHolds)
+	s.want("rate five seconds later", s.p.Rate(s.now), testMTU*10)
+	s.advance(1)
+	s.want("rate after them", s.p.Rate(s.now), s.window*10)
+	st := s.send()
+	s.advance(200 * time.Millisecond)
+	s.ack(st)
+	s.want("rate of the next packet", s.p.Rate(s.now), testMTU*5)
+	var sent []Stamp
+	for range 100 {
+		sent = append(sent, s.send())
+	}
+	s.advance(200 * time.Millisecond)
+	s.ack(sent...)
+	s.advance(time.Hour)
+	s.want("high rate after an hour", s.p.Rate(s.now), 100*testMTU*5)
 }
 
 func TestSteadyStateDoesNotAllocate(t *testing.T) {
@@ -305,13 +347,13 @@ func TestSizes(t *testing.T) {
 func TestNoRateBelowTheRoundTrip(t *testing.T) {
 	s := play(t)
 	s.trip(20 * time.Millisecond)
-	before := s.p.Rate()
+	before := s.p.Rate(s.now)
 	st := s.send()
 	s.advance(time.Millisecond)
 	s.p.Acked(s.now, st, testMTU, true)
 	s.p.Done(s.now)
 	s.want("rate sample", s.last.Rate, 0)
-	s.want("rate", s.p.Rate(), before)
+	s.want("rate", s.p.Rate(s.now), before)
 	s.want("round trip", int(s.last.RTT), 0)
 }
 

@@ -49,7 +49,7 @@ func (r *rate) arrived() int64 { return r.passed - r.lost }
 
 // sample returns what the newest packet of a report, with stamp st, says about the rate: 0 if
 // nothing, for an interval below the smallest round trip means that a packet was acknowledged
-// which had arrived earlier.
+// which had arrived earlier. What little was sent says about the rate counts only if it says more than is known.
 func (r *rate) sample(now clock.Time, st *Stamp, rttMin time.Duration) int {
 	if r.appLimited > 0 && r.delivered > r.appLimited {
 		r.appLimited = 0
@@ -69,7 +69,7 @@ func (r *rate) sample(now clock.Time, st *Stamp, rttMin time.Duration) int {
 		rate = min(rate, perSecond(n, max(sending, now.Sub(st.passedAt))))
 	}
 	rate = max(rate, 1)
-	if !st.appLimited || int64(rate) >= r.peak.best() {
+	if best := r.peak.best(); !st.appLimited || best > 0 && int64(rate) >= best {
 		r.peak.update(r.round, int64(rate), rateSpan)
 	}
 	return rate

@@ -62,6 +62,75 @@ func TestGoodputOfCleanPaths(t *testing.T) {
 	}
 }
 
+// A path over which only crumbs went so far is no slow one: an upload that follows gets what it gets over fresh
+// paths. The crumbs are what a client says now and then, alone or beside a download that fills both links: their
+// acknowledgements are delayed, so that they are sent over the other path as well.
+func TestGoodputAfterCrumbs(t *testing.T) {
+	near := Conditions{Rate: 50e6, Delay: 10 * time.Millisecond, QueueTime: 60 * time.Millisecond}
+	far := Conditions{Rate: 30e6, Delay: 30 * time.Millisecond, QueueTime: 100 * time.Millisecond}
+	const begins, size = 4 * time.Second, 80 << 20
+	for _, c := range []struct {
+		name   string
+		before func(p *pair)
+	}{
+		{"nothing", func(*pair) {}},
+		{"crumbs", func(p *pair) {
+			p.plan(&Plan{Target: netip.AddrPortFrom(hub4, 81), Up: 4500, Crumb: 150, Pause: 100 * time.Millisecond})
+		}},
+		{"crumbs beside a download", func(p *pair) {
+			p.plan(&Plan{Target: netip.AddrPortFrom(hub4, 81), Up: 4500, Crumb: 150, Pause: 100 * time.Millisecond, Down: 20 << 20})
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(1, []Conditions{near, far}, []Conditions{near, far})
+			c.before(p)
+			p.plan(&Plan{Dialled: clock.Time(begins), Target: netip.AddrPortFrom(hub4, 80), Up: size})
+			done := func() bool {
+				for _, s := range p.serverUser.Streams {
+					if s.Plan.Up == size {
+						return s.Done != clock.Never
+					}
+				}
+				return false
+			}
+			if err := p.RunUntil(clock.Time(time.Minute), done); err != nil {
+				t.Fatal(err)
+			}
+			took := time.Duration(p.Now()) - begins
+			got, want := 8*size/took.Seconds(), share*float64(near.Rate+far.Rate)
+			t.Logf("%.2f Mbit/s, %.1f %% of %.2f", got/1e6, 100*got/want, want/1e6)
+			if got < 0.97*want {
+				t.Error("less than 97 %")
+			}
+		})
+	}
+}
+
+// A path that was left alone because it was bad is used again some seconds after it has become good.
+func TestGoodputOfAPathThatWasBad(t *testing.T) {
+	t.Parallel()
+	near := Conditions{Rate: 50e6, Delay: 10 * time.Millisecond, QueueTime: 60 * time.Millisecond}
+	far := Conditions{Rate: 30e6, Delay: 30 * time.Millisecond, QueueTime: 100 * time.Millisecond}
+	bad := far
+	bad.Rate = 200e3
+	p := newPair(1, []Conditions{near, bad}, []Conditions{near, bad})
+	p.At(5*s, func(clock.Time) { p.paths[1].Set(far, far) })
+	p.plan(&Plan{Target: netip.AddrPortFrom(hub4, 80), Up: 200 << 20})
+	read := func(until clock.Time) int64 {
+		if err := p.Run(until); err != nil {
+			t.Fatal(err)
+		}
+		return p.serverUser.Streams[0].Read
+	}
+	begin, end := read(12*s), read(16*s)
+	got, want := float64(end-begin)*8/4, share*float64(near.Rate+far.Rate)
+	t.Logf("%.2f Mbit/s, %.1f %% of %.2f", got/1e6, 100*got/want, want/1e6)
+	if got < 0.97*want {
+		t.Error("less than 97 %")
+	}
+}
+
 // TestBadPathDoesNoHarm demands that a bad path beside a good one costs at most 3 % of the good one.
 func TestBadPathDoesNoHarm(t *testing.T) {
 	good := Conditions{Rate: 10e6, Delay: 10 * time.Millisecond}
@@ -73,6 +142,7 @@ func TestBadPathDoesNoHarm(t *testing.T) {
 		{"10 times the RTT", func(c *Conditions) { c.Delay *= 10 }},
 		{"1/20 of the rate", func(c *Conditions) { c.Rate /= 20 }},
 		{"a deep queue", func(c *Conditions) { c.Rate, c.QueueTime = c.Rate/10, 2*time.Second }},
+		{"a trickle", func(c *Conditions) { c.Rate, c.QueueTime = c.Rate/100, 50*time.Millisecond }},
 		{"all of it", func(c *Conditions) { c.Loss, c.Delay, c.Rate = 0.05, c.Delay*10, c.Rate/20 }},
 	}) {
 		t.Run(c.name, func(t *testing.T) {

@@ -33,8 +33,8 @@ func TestForward(t *testing.T) {
 				t.Errorf("%s: %q, %v", c.url, got, err)
 			}
 			said.Body.Close()
-			if target := <-answered; target != c.target {
-				t.Errorf("%s: to %v", c.url, target)
+			if got := <-answered; got.target != c.target || got.err != nil {
+				t.Errorf("%s: to %v, %v", c.url, got.target, got.err)
 			}
 		}
 	}

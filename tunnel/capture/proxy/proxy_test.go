@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -77,17 +78,30 @@ func next(t *testing.T, p *Proxy) *Offer {
 	return o
 }
 
-// echo accepts an offer of target and gives back what comes.
-func echo(t *testing.T, p *Proxy, target string) {
-	o := next(t, p)
-	if o.Target().String() != target || !o.Source().Addr().IsLoopback() {
-		t.Errorf("%v wants %v, not %v", o.Source(), o.Target(), target)
+// accept accepts the next offer. Unlike next it may be called by any goroutine.
+func accept(t *testing.T, p *Proxy) (*Offer, relay.Stream, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	o, err := p.Accept(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
 	s, err := o.Accept()
-	must(t, err)
+	return o, s, err
+}
+
+// echo accepts an offer of target and gives back what comes.
+func echo(t *testing.T, p *Proxy, target string) error {
+	o, s, err := accept(t, p)
+	if err != nil {
+		return err
+	}
 	defer s.Close()
+	if o.Target().String() != target || !o.Source().Addr().IsLoopback() {
+		return fmt.Errorf("%v wants %v, not %v", o.Source(), o.Target(), target)
+	}
 	io.Copy(s, s)
-	s.CloseWrite()
+	return s.CloseWrite()
 }
 
 // Real clients of SOCKS5 reach who they ask for, by address and by name, with a password and without.
@@ -104,8 +118,8 @@ func TestSOCKS(t *testing.T) {
 			{"192.0.2.7:80", "192.0.2.7:80"}, {"[2001:db8::7]:443", "[2001:db8::7]:443"}, {"one.example:22", "192.0.2.1:22"},
 			{"[::ffff:192.0.2.7]:80", "192.0.2.7:80"},
 		} {
-			answered := make(chan struct{})
-			go func() { defer close(answered); echo(t, p, c.target) }()
+			answered := make(chan error, 1)
+			go func() { answered <- echo(t, p, c.target) }()
 			conn, err := dialer.Dial("tcp", c.asked)
 			must(t, err)
 			_, err = conn.Write([]byte("hello"))
@@ -115,27 +129,40 @@ func TestSOCKS(t *testing.T) {
 				t.Errorf("%s: %q, %v", c.asked, got, err)
 			}
 			conn.Close()
-			<-answered
+			must(t, <-answered)
 		}
 	}
 }
 
-// joinNext joins the next offer with a server, and tells whom it was for when all is said.
-func joinNext(t *testing.T, p *Proxy, server *httptest.Server) (target <-chan string) {
-	told := make(chan string, 1)
+// A joining is whom an offer was for that is joined with a server, and why it could not be.
+type joining struct {
+	target string
+	err    error
+}
+
+// joinNext joins the next offer with a server, and tells of it when all is said.
+func joinNext(t *testing.T, p *Proxy, server *httptest.Server) <-chan joining {
+	told := make(chan joining, 1)
 	go func() {
-		defer close(told)
-		o := next(t, p)
-		far, err := net.Dial("tcp", server.Listener.Addr().String())
-		must(t, err)
-		s, err := o.Accept()
-		must(t, err)
-		go func() { io.Copy(far, s); far.Close() }()
-		io.Copy(s, far)
-		s.Close()
-		told <- o.Target().String()
+		target, err := join(t, p, server)
+		told <- joining{target, err}
 	}()
 	return told
+}
+
+func join(t *testing.T, p *Proxy, server *httptest.Server) (target string, err error) {
+	o, s, err := accept(t, p)
+	if err != nil {
+		return "", err
+	}
+	defer s.Close()
+	far, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		return "", err
+	}
+	go func() { io.Copy(far, s); far.Close() }()
+	io.Copy(s, far)
+	return o.Target().String(), nil
 }
 
 // Real clients of HTTP reach who they ask for by CONNECT.
@@ -159,7 +186,7 @@ func TestHTTP(t *testing.T) {
 		}
 		said.Body.Close()
 		transport.CloseIdleConnections()
-		<-answered
+		must(t, (<-answered).err)
 	}
 }
 
@@ -183,12 +210,11 @@ func TestRefuse(t *testing.T) {
 			{"\x05\x01\x00\x05\x01\x00\x01\xc0\x00\x02\x01\x00\x50", "\x05\x00\x05" + string(c.socks) + "\x00\x01\x00\x00\x00\x00\x00\x00"},
 			{"CONNECT 192.0.2.1:80 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 " + c.http + " "},
 		} {
-			heard := make(chan string)
-			go func() { heard <- say(t, at, dialect.say) }()
+			client := say(t, at, dialect.say)
 			o := next(t, p)
 			o.Refuse(c.why)
 			o.Refuse(c.why)
-			if got := <-heard; !strings.HasPrefix(got, dialect.want) {
+			if got := heard(t, client); !strings.HasPrefix(got, dialect.want) {
 				t.Errorf("%v: %q, want %q", c.why, got, dialect.want)
 			}
 			if _, err := o.Accept(); !errors.Is(err, net.ErrClosed) {
@@ -198,17 +224,25 @@ func TestRefuse(t *testing.T) {
 	}
 }
 
-// say sends text and returns all that is answered until the proxy closes.
-func say(t *testing.T, at, text string) string {
+// say sends text to the proxy.
+func say(t *testing.T, at, text string) net.Conn {
+	t.Helper()
 	c, err := net.Dial("tcp", at)
 	must(t, err)
-	defer c.Close()
+	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(10 * time.Second))
 	_, err = c.Write([]byte(text))
 	must(t, err)
+	return c
+}
+
+// heard returns all that the proxy says until it closes.
+func heard(t *testing.T, c net.Conn) string {
+	t.Helper()
+	defer c.Close()
 	got, err := io.ReadAll(c)
 	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("%q: %v", text, err)
+		t.Error(err)
 	}
 	return string(got)
 }
@@ -247,7 +281,7 @@ func TestMalformed(t *testing.T) {
 		{"endless header", "", "CONNECT one.example:80 HTTP/1.1\r\nX: " + strings.Repeat("x", headerMax), "HTTP/1.1 431 "},
 	} {
 		p, at := start(t, func(cfg *Config) { cfg.User, cfg.Password = "me", c.password })
-		got := say(t, at, c.text)
+		got := heard(t, say(t, at, c.text))
 		if !strings.HasPrefix(c.want, "HTTP") {
 			got = hex.EncodeToString([]byte(got))
 			if got != c.want {
@@ -322,7 +356,7 @@ func TestGoneAndHasty(t *testing.T) {
 func TestSlow(t *testing.T) {
 	p, at := start(t, func(c *Config) { c.Handshake, c.Waiting = 50*time.Millisecond, 2 })
 	for _, start := range []string{"\x05", "\x05\x01\x00\x05", "CONNECT ", ""} {
-		if got := say(t, at, start); got != "" && got != "\x05\x00" {
+		if got := heard(t, say(t, at, start)); got != "" && got != "\x05\x00" {
 			t.Errorf("%q: %q", start, got)
 		}
 	}
@@ -337,7 +371,7 @@ func TestSlow(t *testing.T) {
 		c.Write([]byte("\x05\x01\x00\x05\x01\x00\x01\xc0\x00\x02\x01\x00\x50"))
 		next(t, p)
 	}
-	if got := say(t, at, "\x05\x01\x00"); got != "" {
+	if got := heard(t, say(t, at, "\x05\x01\x00")); got != "" {
 		t.Errorf("one too many: %q", got)
 	}
 	if n := p.Counters(); n.Crowded != 1 {
