@@ -8,6 +8,7 @@ import (
 	"tandem/app/config"
 	"tandem/app/control"
 	"tandem/engine"
+	"tandem/tunnel/upstream"
 )
 
 // A conduct is how connections are begun and kept, and what chooses links for their packets.
@@ -47,6 +48,14 @@ func (c conduct) show(s *control.State) {
 // opensFast reports whether what proxies are asked rides in SYNs. A cookie is for one address and tells who comes again,
 // which PrivacyStrict would rather not.
 func (c conduct) opensFast() bool { return c.fastOpen && c.privacy.Profile() != engine.PrivacyStrict }
+
+// haste is how much of that a proxy's dialer gets that wants so much.
+func (c conduct) haste(wanted upstream.Haste) upstream.Haste {
+	if !c.opensFast() {
+		return upstream.Patient
+	}
+	return wanted
+}
 
 // Set changes how connections are carried, now and after a restart. What the daemon was told when it was started does
 // not count any more.

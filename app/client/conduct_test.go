@@ -11,6 +11,7 @@ import (
 	"tandem/engine"
 	"tandem/engine/mptcp"
 	"tandem/tunnel/carrier/carriertest"
+	"tandem/tunnel/upstream"
 )
 
 // TestConduct: what the daemon was told counts before what is set, each for itself; bonds are made with both.
@@ -51,6 +52,16 @@ func TestStrictConduct(t *testing.T) {
 	v := &live{Client: c, manner: newManner(c.conduct())}
 	if made := (&nativeMode{live: v}).bondConfig(); made.Privacy != engine.PrivacyStrict || made.FastOpen {
 		t.Errorf("a bond is made with %+v", made.Config)
+	}
+	for _, x := range []struct {
+		is   conduct
+		want upstream.Haste
+	}{
+		{conduct{fastOpen: true}, upstream.HastyOnly}, {conduct{}, upstream.Patient}, {conduct{fastOpen: true, privacy: "strict"}, upstream.Patient},
+	} {
+		if got := x.is.haste(upstream.HastyOnly); got != x.want {
+			t.Errorf("%+v: %v", x.is, got)
+		}
 	}
 }
 
@@ -224,14 +235,19 @@ func TestPrice(t *testing.T) {
 				t.Errorf("%+v", is)
 			}
 			octets := l.carries(c.port)
+			if c.port == murmurs && octets[0][1]+octets[1][1] < 5e5 {
+				t.Errorf("%+v: %v octets", c, octets)
+			}
+			both, used := octets[0][0]+octets[1][0], false
 			for way, name := range []string{"down", "up"} {
 				cheap, dear := octets[0][way], octets[1][way]
-				if way == 1 && c.port == talks {
-					continue // acknowledgements alone
-				}
-				if both := cheap + dear; both < 5e5 || c.dear && dear < both/20 || !c.dear && dear > both/50 {
+				used = used || dear > (cheap+dear)/20 && (way == 0 || c.port == murmurs) // else acknowledgements
+				if both < 5e5 || !c.dear && dear > (cheap+dear)/50 {
 					t.Errorf("%+v: %d octets %s over the cheap link, %d over the dear one", c, cheap, name, dear)
 				}
+			}
+			if c.dear && !used { // where one link would do, it may be used one way alone
+				t.Errorf("%+v: %v octets over the cheap link, %v over the dear one", c, octets[0], octets[1])
 			}
 		}
 	})

@@ -170,9 +170,7 @@ func (n *nativeMode) open(ctx context.Context, to netip.AddrPort, first []byte, 
 		return nil, fmt.Errorf("no link reaches the proxy: %w", engine.ErrNoPath)
 	}
 	opt := engine.DialOptions{First: first}
-	if !n.live.manner.made.fastOpen {
-		haste = upstream.Patient
-	}
+	haste = n.live.manner.made.haste(haste)
 	opt.Early, opt.EarlyOnly = haste != upstream.Patient, haste == upstream.HastyOnly
 	if to == n.at() {
 		opt.Paths = n.honest()

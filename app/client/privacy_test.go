@@ -217,11 +217,21 @@ func TestAddressType(t *testing.T) {
 	if err := w.client.Set(w.ctx(), control.Change{Address: &fixed, Establish: new(config.Establish("classic"))}); err != nil {
 		t.Fatal(err)
 	}
-	for range 4 {
-		w.dial()
-		all, err := w.client.Connections(w.ctx())
-		if err != nil || all[len(all)-1].Subflows[0].Link != "wwan0" {
-			t.Errorf("a connection that wants a fixed address begins at %+v, %v", all[len(all)-1].Subflows, err)
+	for _, link := range []string{"wwan0", "wlan0", "wwan0"} {
+		for _, l := range names {
+			promise := config.Address("unknown")
+			if l == link {
+				promise = fixed
+			}
+			w.set(l, control.LinkChange{Address: &promise})
+		}
+		w.connected("wlan0", "wwan0")
+		for range 2 {
+			echoes(t, w.dial(), 1000)
+			all, err := w.client.Connections(w.ctx())
+			if err != nil || all[len(all)-1].Subflows[0].Link != link {
+				t.Errorf("a connection that wants a fixed address, as %s has, begins at %+v, %v", link, all[len(all)-1].Subflows, err)
+			}
 		}
 	}
 }

@@ -16,7 +16,8 @@ that may not, in the first octets of a connection, and pay no round trip for it.
 client. It is no hub: it knows no devices, carries TCP alone, and encrypts nothing.
 
 Who may use it is told by --clients. It uses the Multipath TCP of this machine's kernel, which must be switched on
-(sysctl net.mptcp.enabled).`
+(sysctl net.mptcp.enabled). What clients ask rides in their SYNs where the sysctl net.ipv4.tcp_fastopen=3 lets it; else it costs
+a round trip.`
 
 func convertCommand() *cobra.Command {
 	var cfg server.ConvertConfig

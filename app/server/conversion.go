@@ -9,6 +9,7 @@ import (
 
 	"tandem/engine/convert"
 	"tandem/tunnel/relay"
+	multipath "tandem/tunnel/upstream"
 )
 
 // capable are the options of a SYN/ACK that accepts Multipath TCP (RFC 8684 3.1), of which the kernel tells that alone: the key
@@ -39,6 +40,7 @@ func (o *conversion) Accept() (relay.Stream, error) {
 	}
 	answer := o.client.Connected(options)
 	c.mu.Unlock()
+	multipath.Settle(o.conn, tellTime)
 	if _, err := o.conn.Write(answer); err != nil {
 		reset(o.conn)
 		o.leave()

@@ -208,6 +208,11 @@ func (c *Converter) enter(client netip.Addr) (said, leave func()) {
 	return said, leave
 }
 
+func reset(conn *net.TCPConn) {
+	conn.SetLinger(0)
+	conn.Close()
+}
+
 func clientOf(conn *net.TCPConn) netip.Addr {
 	return conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
 }
@@ -299,6 +304,7 @@ func (c *Converter) rotate() {
 // tell says why not, and leaves in order: a reset could overtake what was said.
 func tell(conn *net.TCPConn, answer []byte) {
 	defer conn.Close()
+	multipath.Settle(conn, tellTime)
 	conn.SetDeadline(time.Now().Add(tellTime))
 	if _, err := conn.Write(answer); err != nil {
 		return

@@ -17,7 +17,7 @@ import (
 	"tandem/engine/wire"
 	"tandem/tunnel/implicit"
 	"tandem/tunnel/relay"
-	"tandem/tunnel/upstream"
+	multipath "tandem/tunnel/upstream"
 )
 
 // A splice is a proxy between a client with two links, which speaks Multipath TCP, and a server, all of them engines, in a
@@ -316,11 +316,11 @@ func (s *splice) connect(converter bool) (client, server *engine.Conn) {
 // ask is the client of a converter.
 func (s *splice) ask(ctx context.Context) (*engine.Conn, error) {
 	at := netip.AddrPortFrom(spliceProxy, ConvertPort)
-	d := upstream.NewConvert(upstream.ConvertConfig{
+	d := multipath.NewConvert(multipath.ConvertConfig{
 		Converter: func() netip.AddrPort { return at },
-		Open: func(ctx context.Context, to netip.AddrPort, first []byte, haste upstream.Haste) (relay.Stream, error) {
+		Open: func(ctx context.Context, to netip.AddrPort, first []byte, haste multipath.Haste) (relay.Stream, error) {
 			c, err := s.client.Open(to, engine.DialOptions{First: first, DialOptions: mptcp.DialOptions{
-				Establish: mptcp.Classic, Early: haste != upstream.Patient, EarlyOnly: haste == upstream.HastyOnly,
+				Establish: mptcp.Classic, Early: haste != multipath.Patient, EarlyOnly: haste == multipath.HastyOnly,
 			}})
 			if err != nil {
 				return nil, err

@@ -15,12 +15,12 @@ type teardown struct {
 	name      string
 	multipath bool // the server speaks Multipath TCP, too
 	happens   func(s *splice, client, server *engine.Conn)
-	client    []tell // what must, or must not, have gone over the client's links, towards it
-	server    []tell // … over the server's wire, towards it
+	client    []sign // what must, or must not, have gone over the client's links, towards it
+	server    []sign // … over the server's wire, towards it
 }
 
-// A tell is what a wire tells of an end.
-type tell struct {
+// A sign is what a wire tells of an end.
+type sign struct {
 	what string
 	is   func(s *splice) func(seg *wire.Segment, raw []byte) bool
 	not  bool
@@ -31,16 +31,16 @@ func plainly(is func(*wire.Segment, []byte) bool) func(*splice) func(*wire.Segme
 }
 
 var (
-	rst     = tell{"RST", plainly(isReset), false}
-	noRST   = tell{"RST", plainly(isReset), true}
-	fin     = tell{"FIN", plainly(isFin), false}
-	noFIN   = tell{"FIN", plainly(isFin), true}
-	dataFin = tell{"DATA_FIN", plainly(isDataFin), false}
-	noEnd   = tell{"DATA_FIN", plainly(isDataFin), true}
+	rst     = sign{"RST", plainly(isReset), false}
+	noRST   = sign{"RST", plainly(isReset), true}
+	fin     = sign{"FIN", plainly(isFin), false}
+	noFIN   = sign{"FIN", plainly(isFin), true}
+	dataFin = sign{"DATA_FIN", plainly(isDataFin), false}
+	noEnd   = sign{"DATA_FIN", plainly(isDataFin), true}
 
 	// fast is MP_FASTCLOSE with the client's own key, octet for octet.
-	fast   = tell{"MP_FASTCLOSE", closes, false}
-	noFast = tell{"MP_FASTCLOSE", closes, true}
+	fast   = sign{"MP_FASTCLOSE", closes, false}
+	noFast = sign{"MP_FASTCLOSE", closes, true}
 )
 
 func closes(s *splice) func(*wire.Segment, []byte) bool {
@@ -56,13 +56,13 @@ func teardowns() []teardown {
 			s.ends(server, io.EOF)
 			server.Write([]byte("late"))
 			s.reads(client, "late")
-		}, []tell{noRST, noFast, noEnd}, []tell{fin, noRST}},
+		}, []sign{noRST, noFast, noEnd}, []sign{fin, noRST}},
 		{"FIN down", false, func(s *splice, client, server *engine.Conn) {
 			server.CloseWrite()
 			s.ends(client, io.EOF)
 			client.Write([]byte("late"))
 			s.reads(server, "late")
-		}, []tell{dataFin, noRST, noFast}, []tell{noFIN, noRST}},
+		}, []sign{dataFin, noRST, noFast}, []sign{noFIN, noRST}},
 		{"FIN up, then down", false, func(s *splice, client, server *engine.Conn) {
 			client.CloseWrite()
 			s.ends(server, io.EOF)
@@ -70,24 +70,24 @@ func teardowns() []teardown {
 			s.ends(client, io.EOF)
 			<-client.Done()
 			<-server.Done()
-		}, []tell{dataFin, noRST, noFast}, []tell{fin, noRST}},
+		}, []sign{dataFin, noRST, noFast}, []sign{fin, noRST}},
 		{"RST up", false, func(s *splice, client, server *engine.Conn) {
 			s.forge(0)
 			s.forge(1)
 			s.ends(server, engine.ErrReset)
-		}, nil, []tell{rst, noFIN}},
+		}, nil, []sign{rst, noFIN}},
 		{"RST down", false, func(s *splice, client, server *engine.Conn) {
 			server.Abort(nil)
 			s.ends(client, engine.ErrReset)
-		}, []tell{fast, noEnd}, []tell{noFIN}},
+		}, []sign{fast, noEnd}, []sign{noFIN}},
 		{"MP_FASTCLOSE up", false, func(s *splice, client, server *engine.Conn) {
 			client.Abort(nil)
 			s.ends(server, engine.ErrReset)
-		}, []tell{noEnd}, []tell{rst, noFIN}},
+		}, []sign{noEnd}, []sign{rst, noFIN}},
 		{"MP_FASTCLOSE down", true, func(s *splice, client, server *engine.Conn) {
 			server.Abort(nil)
 			s.ends(client, engine.ErrReset)
-		}, []tell{fast, noEnd}, nil},
+		}, []sign{fast, noEnd}, nil},
 		{"timeout up", false, func(s *splice, client, server *engine.Conn) {
 			for _, w := range s.links {
 				w.up.silence()
@@ -95,13 +95,13 @@ func teardowns() []teardown {
 			}
 			server.Write([]byte("lost"))
 			s.ends(server, engine.ErrReset)
-		}, []tell{noEnd}, []tell{rst, noFIN}},
+		}, []sign{noEnd}, []sign{rst, noFIN}},
 		{"timeout down", false, func(s *splice, client, server *engine.Conn) {
 			s.down.up.silence()
 			s.down.down.silence()
 			client.Write([]byte("lost"))
 			s.ends(client, engine.ErrReset)
-		}, []tell{fast, noEnd}, []tell{noFIN}},
+		}, []sign{fast, noEnd}, []sign{noFIN}},
 		{"RST of one subflow", false, func(s *splice, client, server *engine.Conn) {
 			s.forge(1)
 			for range 3 {
@@ -110,13 +110,13 @@ func teardowns() []teardown {
 				server.Write([]byte("back"))
 				s.reads(client, "back")
 			}
-		}, []tell{noFast, noEnd}, []tell{noRST, noFIN}},
+		}, []sign{noFast, noEnd}, []sign{noRST, noFIN}},
 		{"FIN up, then RST down", false, func(s *splice, client, server *engine.Conn) {
 			client.CloseWrite()
 			s.ends(server, io.EOF)
 			server.Abort(nil)
 			s.ends(client, engine.ErrReset)
-		}, []tell{fast, noEnd}, []tell{fin}},
+		}, []sign{fast, noEnd}, []sign{fin}},
 		{"FIN down, then MP_FASTCLOSE up", false, func(s *splice, client, server *engine.Conn) {
 			server.CloseWrite()
 			s.ends(client, io.EOF)
@@ -124,7 +124,7 @@ func teardowns() []teardown {
 			if err := server.WaitEnd(); err == nil {
 				s.t.Error("the server's connection ended in order")
 			}
-		}, []tell{dataFin}, []tell{rst, noFIN}},
+		}, []sign{dataFin}, []sign{rst, noFIN}},
 	}
 }
 
@@ -148,7 +148,7 @@ func TestTeardown(t *testing.T) {
 }
 
 // told wants wires to have told this, or not.
-func (s *splice) told(whom string, tells []tell, wires ...*tap) {
+func (s *splice) told(whom string, tells []sign, wires ...*tap) {
 	s.t.Helper()
 	for _, x := range tells {
 		seen := false

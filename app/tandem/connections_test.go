@@ -133,7 +133,7 @@ func TestMisuseOfConnections(t *testing.T) {
 	for line, want := range map[string]string{
 		"0":                          `"0" is not the number of a connection`,
 		"7 open":                     `"open" is neither close nor subflow`,
-		"7 close now":                `"close now" is none of`,
+		"7 close now":                `"close now" is neither close nor subflow`,
 		"7 subflow":                  "subflow wants two words",
 		"7 subflow 2":                "subflow wants two words",
 		"7 subflow two close":        `"two" is neither open nor the number of a subflow: tandem connections 7 lists them`,

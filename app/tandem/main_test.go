@@ -83,7 +83,7 @@ func TestMisuse(t *testing.T) {
 		{"run --socks 127.0.0.1:1080 --routes default", "--socks takes the place of --routes"},
 		{"run --hub socks5://192.0.2.1", "at HOST:PORT"},
 		{"run --hub http://192.0.2.1:80", "convert or socks5, not"},
-		{"run --hub 192.0.2.1:1080", "a proxy is convert://HOST:PORT or socks5://"},
+		{"run --hub 192.0.2.1:1080", "a proxy is convert://HOST:PORT, socks5://"},
 		{"link", "a link's name"},
 		{"link wlan0", "what is to change?"},
 		{"link wlan0 first", `"first" is none of on, off`},

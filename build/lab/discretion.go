@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"time"
 
@@ -40,7 +41,7 @@ func discretion() []seed {
 	return []seed{
 		{"5 strict: 6 connections, then an abort", "no ADD_ADDR, FASTCLOSE; all drawn anew", onRig(strictly, tellsNothing)},
 		{"5 no join from a denied network", "no packet over it", onRig(denied, avoids(engine.DialOptions{}))},
-		{"5 what is bound to a link stays", "no packet over the other", onRig(begins(engine.SIM, nil, delay, delay), avoids(engine.DialOptions{Only: []engine.PathID{0}}))},
+		{"5 what is bound to a link stays", "no packet over the other", onRig(begins(engine.SIM, nil, delay, delay), avoids(engine.DialOptions{DialOptions: mptcp.DialOptions{Only: []engine.PathID{0}}}))},
 		{"5 standard: address of the peer's own network", "ADD_ADDR", onRig(told("10.99.0.1"), announces(true))},
 		{"5 standard: address of another private network", "no ADD_ADDR", onRig(told("192.168.7.1"), announces(false))},
 	}
@@ -56,6 +57,7 @@ func tellsNothing(ctx context.Context, r *rig) (string, error) {
 	}
 	c, _, err := r.dial(ctx, engine.DialOptions{}, 1<<30)
 	if err == nil {
+		go io.Copy(io.Discard, onlyReader{c})
 		err = until(ctx, "octets come", func() bool { return c.Info().Received > 300_000 })
 	}
 	if err != nil {
@@ -69,14 +71,15 @@ func tellsNothing(ctx context.Context, r *rig) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out := those(all, func(s sight) bool { return isNear(s.from) })
 	keys, ids, ports := map[uint64]bool{}, map[byte]bool{}, map[string]bool{}
 	var moved, early int
-	for _, s := range out {
+	for _, s := range all {
+		if moved += s.octets; !isNear(s.from) {
+			continue
+		}
 		if o := s.option(subCapable); len(o) >= 18 {
 			keys[number(o[2:10])] = true
 		}
-		moved += s.octets
 		switch {
 		case s.asks() && s.has(subJoin):
 			ids[s.option(subJoin)[1]] = true
@@ -89,8 +92,9 @@ func tellsNothing(ctx context.Context, r *rig) (string, error) {
 			ports[s.extra[0]] = true
 		}
 	}
-	links, _ := asked(all, subCapable)
-	joins, _ := asked(all, subJoin)
+	out := those(all, func(s sight) bool { return isNear(s.from) })
+	links, _ := asked(out, subCapable)
+	joins, _ := asked(out, subJoin)
 	added := len(those(out, func(s sight) bool { return s.has(subAdd) }))
 	closed := len(those(out, func(s sight) bool { return s.has(subFastClose) }))
 	resets := len(those(out, func(s sight) bool { return s.flags.Has(wire.RST) }))
@@ -115,7 +119,7 @@ func avoids(opt engine.DialOptions) func(ctx context.Context, r *rig) (string, e
 		if err != nil {
 			return "", err
 		}
-		first, second := len(over(all, 0, false)), len(over(all, 1, false))
+		first, second := len(via(all, 0, false)), len(via(all, 1, false))
 		var w wrong
 		w.unless(first > 100 && second == 0, "packets over it")
 		return fmt.Sprintf("packets: %d over one, %d over the other", first, second), w.err()
@@ -132,7 +136,7 @@ func announces(want bool) func(ctx context.Context, r *rig) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		all = those(over(all, 0, false), func(s sight) bool { return s.has(subAdd) })
+		all = those(via(all, 0, false), func(s sight) bool { return s.has(subAdd) })
 		var w wrong
 		w.unless(len(all) > 0 == want, "told: %t", !want)
 		return fmt.Sprintf("subtype 3: %d", len(all)), w.err()

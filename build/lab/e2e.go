@@ -65,7 +65,6 @@ type household struct {
 	hubJob, clientJob, webJob *job
 	routes                    string // of the laptop's daemon; "": default
 	keep                      bool
-	passing                   bool // the laptop's packets go through an implicit proxy
 }
 
 const (
@@ -191,7 +190,6 @@ type status struct {
 	}
 	Connections int
 	Switches    uint64
-	FastOpens   uint64 `json:"fast_opens"`
 }
 
 func (h *household) status(ctx context.Context) (s status, err error) {

@@ -78,10 +78,10 @@ func makesBefore(ctx context.Context, r *rig, g rigging) (string, error) {
 	}
 	data := those(all, func(s sight) bool { return isNear(s.to) && s.octets > 0 })
 	stall := gap(those(data, func(s sight) bool { return s.at > said-time.Second }))
-	spared := those(over(all, 0, false), func(s sight) bool { return s.has(subPrio) })
-	removed := those(over(all, 1, false), func(s sight) bool { return s.has(subRemove) })
-	ended := those(over(all, 0, false), func(s sight) bool { return s.flags&(wire.FIN|wire.RST) != 0 })
-	late := those(over(all, 0, false), func(s sight) bool { return s.at > gone+50*time.Millisecond })
+	spared := those(via(all, 0, false), func(s sight) bool { return s.has(subPrio) })
+	removed := those(via(all, 1, false), func(s sight) bool { return s.has(subRemove) })
+	ended := those(via(all, 0, false), func(s sight) bool { return s.flags&(wire.FIN|wire.RST) != 0 })
+	late := those(via(all, 0, false), func(s sight) bool { return s.at > gone+50*time.Millisecond })
 	var w wrong
 	w.unless(stall < 200*time.Millisecond, "no octet for %v", stall)
 	w.unless(len(spared) > 0, "no MP_PRIO over the old link")
@@ -115,9 +115,9 @@ func breaksBefore(ctx context.Context, r *rig, g rigging) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	said := those(over(all, 0, false), func(s sight) bool { return s.at > lost })
-	joins := those(over(all, 1, false), func(s sight) bool { return s.asks() && s.has(subJoin) })
-	data := those(over(all, 1, true), func(s sight) bool { return s.octets > 0 })
+	said := those(via(all, 0, false), func(s sight) bool { return s.at > lost })
+	joins := those(via(all, 1, false), func(s sight) bool { return s.asks() && s.has(subJoin) })
+	data := those(via(all, 1, true), func(s sight) bool { return s.octets > 0 })
 	var w wrong
 	w.unless(len(said) == 0, "%d segments from the lost address", len(said))
 	w.unless(got < moved && got < before+1e6, "octets came without a link")

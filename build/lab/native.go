@@ -80,7 +80,7 @@ func runNative(ctx context.Context, t *table, only string) error {
 	if err := runMakers(ctx, t, makers(), only); err != nil {
 		return err
 	}
-	return runImplicit(ctx, t, only)
+	return runImplicit(ctx, t, passersBy(), only)
 }
 
 // runMakers makes a household and tries what each proxy has, as far as the names of both contain only.
@@ -247,9 +247,8 @@ func whoAsks(want string) func(context.Context, *household) (string, error) {
 	}
 }
 
-// allowed: of several SYNs that ask for one connection all but one end with a reset; an MP_JOIN over the faster link may
-// overtake the ACK that it builds on, is rejected then, and sent again; and the proxy asks the web host, too, whether it speaks
-// Multipath TCP.
+// allowed: of several SYNs that ask for one connection all but one end with a reset; an MP_JOIN is rejected if the connection
+// ends before the third ACK of the join has come; and the proxy asks the web host, too, whether it speaks Multipath TCP.
 var allowed = []string{"MPFastcloseRx", "MPRstRx", "MPJoinRejected", "MPRstTx", "MPCapableFallbackSYNACK"}
 
 // onTheWire: the proxy's kernel has taken both subflows of a connection, and seen nothing that it did not like.

@@ -64,7 +64,7 @@ func operates(ctx context.Context, r *rig) (string, error) {
 	if err := c.CloseSubflow(id, engine.ByFIN); err != nil {
 		return "", err
 	}
-	if err := until(ctx, "one subflow less", func() bool { return len(c.Subflows()) == 1 }); err != nil {
+	if err := until(ctx, "one subflow less", func() bool { return ready(c) == 1 }); err != nil {
 		return "", err
 	}
 	if err := exchange(c, 1000, 1000); err != nil {
@@ -79,7 +79,7 @@ func operates(ctx context.Context, r *rig) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	here := over(all, 1, false)
+	here := via(all, 1, false)
 	joins := those(here, func(s sight) bool { return s.asks() && s.has(subJoin) })
 	spared := those(all, func(s sight) bool { return s.has(subPrio) })
 	ended := those(here, func(s sight) bool { return s.flags.Has(wire.FIN) })

@@ -150,7 +150,7 @@ func expiresAlone(ctx context.Context, r *rig) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	said := those(all, func(s sight) bool { return s.at > gone && linkOf(s.from) < 2 && s.from.As4()[3] == byte(near) })
+	said := those(all, func(s sight) bool { return s.at > gone && isNear(s.from) })
 	var w wrong
 	w.unless(took > 2*time.Second && took < 3500*time.Millisecond, "after %v", took)
 	w.unless(len(said) == 0, "%d segments after the last subflow", len(said))
@@ -180,7 +180,7 @@ func keepsAlive(ctx context.Context, r *rig) (string, error) {
 	var w wrong
 	figure := ""
 	for link := range 2 {
-		sent := over(all, link, false)
+		sent := via(all, link, false)
 		idle := those(sent, func(s sight) bool { return s.at > from })
 		last := those(sent, func(s sight) bool { return s.at <= from })
 		most := gap(append(last[len(last)-1:], idle...))

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -31,14 +31,9 @@ func runProxies(ctx context.Context, t *table, only string) error {
 		if m.name != "microsocks under mptcpize" && m.name != "Convert" {
 			continue
 		}
-		if i := slices.IndexFunc(m.trials, func(c trial) bool { return c.name == "bypass" }); i >= 0 {
-			shown = append(shown, m.trials[i], trial{"0-RTT: the request rides in the SYN", "SYNs with octets and cookie", zeroRTT})
-			start := m.start
-			m.start = func(h *household) (*job, error) {
-				if err := h.hub.sysctl("net.ipv4.tcp_fastopen=" + allFastOpens); err != nil {
-					return nil, err
-				}
-				return start(h)
+		for _, c := range m.trials {
+			if c.name == "bypass" || c.name == "what is asked rides in the SYN" {
+				shown = append(shown, c)
 			}
 		}
 		m.name, m.trials = "11 "+m.name, shown
@@ -64,34 +59,15 @@ func viaBoth(move func(context.Context, *household) (time.Duration, error)) func
 	}
 }
 
-// zeroRTT: what the converter is asked does not wait for its answer to the SYN.
-func zeroRTT(ctx context.Context, h *household) (string, error) {
-	files, stop, err := h.wiretaps(ctx)
-	for seed := range byte(6) {
-		if err == nil {
-			_, err = h.fetch(ctx, webHost, seed, 100_000)
+// passings are what tandem-hub implicit does for the laptop's own kernel.
+func passings() (all []trial) {
+	for _, c := range passersBy() {
+		if strings.HasSuffix(c.name, "on the wire") || strings.HasSuffix(c.name, "who asks") || strings.HasSuffix(c.name, "steps aside") {
+			c.name = "11 " + c.name
+			all = append(all, c)
 		}
 	}
-	if err != nil {
-		return "", err
-	}
-	s, err := h.status(ctx)
-	err = errors.Join(err, stop())
-	early, cookies := 0, 0
-	for _, file := range files {
-		syns, failed := sightsOf(ctx, file, "tcp.flags.syn == 1 && tcp.flags.ack == 0 && tcp.len > 0", "tcp.options.tfo.cookie")
-		err = errors.Join(err, failed)
-		for _, s := range syns {
-			early++
-			if s.extra[0] != "" {
-				cookies++
-			}
-		}
-	}
-	if err == nil && (early == 0 || cookies == 0 || s.FastOpens == 0) {
-		err = errors.New("no SYN has octets that were taken")
-	}
-	return fmt.Sprintf("%d SYNs with octets, %d with cookie, fast_opens %d", early, cookies, s.FastOpens), err
+	return all
 }
 
 // implicits are connections whose target is not the proxy that answers: the destination is in the IP header alone.

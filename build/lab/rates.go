@@ -105,7 +105,7 @@ func keepsLimit(n int, up bool) func(ctx context.Context, r *rig) (string, error
 		if err != nil {
 			return "", err
 		}
-		all = over(all, 0, !up)
+		all = via(all, 0, !up)
 		var w wrong
 		figure := ""
 		for i, limit := range limits {
@@ -148,7 +148,7 @@ func asksFor(ctx context.Context, r *rig) (string, error) {
 	}
 	asked, last := map[string]uint64{}, map[string]uint64{}
 	told := 0
-	for _, s := range over(seen, 0, false) {
+	for _, s := range via(seen, 0, false) {
 		if o := s.experiment(expRateLimit); o != nil {
 			if told++; s.at < alone.to {
 				asked[s.extra[0]] = number(o[2:])
@@ -162,7 +162,7 @@ func asksFor(ctx context.Context, r *rig) (string, error) {
 	w.unless(len(muted) > 0 && muted[0].LimitDown > 0, "the connection knows of no limit")
 	figure := fmt.Sprintf("asked %v, then %v kbit/s; ", values(asked), values(last))
 	for _, s := range []span{alone, three} {
-		low, high := rates(over(seen, 0, true), s)
+		low, high := rates(via(seen, 0, true), s)
 		figure += fmt.Sprintf("%.2f–%.2f, ", low/limit, high/limit)
 		w.unless(low > 0.85*limit && high < 1.1*limit, "%.0f to %.0f octets in a second", low, high)
 	}
@@ -209,4 +209,4 @@ func sharesOf(all []sight, s span, toNear bool, links int) (parts []float64, tot
 }
 
 // isNear reports whether it is an address of the near end.
-func isNear(a netip.Addr) bool { return a.Is4() && a.As4()[3] == byte(near) }
+func isNear(a netip.Addr) bool { return a.Is4() && a.As4()[0] == 10 && a.As4()[3] == byte(near) }

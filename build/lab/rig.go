@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 	"tandem/engine/clock"
 	"tandem/engine/mptcp"
 	"tandem/engine/sim"
+	"tandem/engine/wire"
 	"tandem/tunnel/carrier/carriertest"
 )
 
@@ -126,7 +128,7 @@ func (r *rig) lay(i int, c sim.Conditions, g rigging) error {
 	now := clock.System()
 	arrive := func(pkts [][]byte) {
 		r.record(i, true, pkts)
-		r.near.deliver(i, g.passed(true, pkts))
+		r.near.deliver(i, g.routed(g.passed(true, pkts)))
 	}
 	if r.far != nil {
 		r.lines = append(r.lines, &duct{
@@ -196,6 +198,17 @@ func (g rigging) passed(toNear bool, pkts [][]byte) [][]byte {
 		all[i] = g.cut(toNear, pkt)
 	}
 	return all
+}
+
+// routed leaves out what is for nobody at the near end.
+func (g rigging) routed(pkts [][]byte) [][]byte {
+	if g.near.AnyTarget {
+		return pkts
+	}
+	return slices.DeleteFunc(slices.Clone(pkts), func(pkt []byte) bool {
+		_, to, _, err := wire.Addresses(pkt)
+		return err != nil || !isNear(to.Addr())
+	})
 }
 
 // attach gives the near end a link.
@@ -325,7 +338,7 @@ func exchangeFrom(c stream, early, up, down int64) error {
 		all := io.TeeReader(octets(1), sent)
 		io.CopyN(io.Discard, all, early)
 		_, err := io.CopyN(onlyWriter{c}, all, up-early)
-		wrote <- errors.Join(err, c.CloseWrite())
+		wrote <- err
 	}()
 	h := sha256.New()
 	if n, err := io.CopyN(h, c, down); err != nil {
@@ -334,7 +347,8 @@ func exchangeFrom(c stream, early, up, down int64) error {
 	if want := digest(servedSeed, down); fmt.Sprintf("%x", h.Sum(nil)) != want {
 		return errors.New("wrong octets came")
 	}
-	if err := <-wrote; err != nil {
+	// The kernel takes no join of a peer that has ended its stream.
+	if err := errors.Join(<-wrote, c.CloseWrite()); err != nil {
 		return err
 	}
 	told, err := io.ReadAll(c)

@@ -116,7 +116,7 @@ func timerOfLate(ctx context.Context, r *rig) (string, error) {
 	}
 	var w wrong
 	w.unless(took > time.Second && took < 1300*time.Millisecond, "established after %v", took)
-	resets := those(over(all, 0, false), func(s sight) bool { return s.flags.Has(wire.RST) })
+	resets := those(via(all, 0, false), func(s sight) bool { return s.flags.Has(wire.RST) })
 	w.unless(len(resets) > 0, "no RST over the first link")
 	w.unless(r.accepted() == 1, "%d connections accepted", r.accepted())
 	return fmt.Sprintf("established %s, %d RST, %d accepted", milliseconds(took), len(resets), r.accepted()), w.err()
@@ -139,10 +139,10 @@ func raceWonBy(winner int) func(ctx context.Context, r *rig) (string, error) {
 		}
 		loser := 1 - winner
 		w := together(all)
-		resets := those(over(all, loser, false), func(s sight) bool { return s.flags.Has(wire.RST) })
+		resets := those(via(all, loser, false), func(s sight) bool { return s.flags.Has(wire.RST) })
 		w.unless(len(resets) > 0, "no RST over link %d", loser)
-		joins := those(over(all, loser, false), func(s sight) bool { return s.asks() && s.has(subJoin) })
-		answers := those(over(all, winner, true), func(s sight) bool { return s.flags.Has(wire.SYN) && s.has(subCapable) })
+		joins := those(via(all, loser, false), func(s sight) bool { return s.asks() && s.has(subJoin) })
+		answers := those(via(all, winner, true), func(s sight) bool { return s.flags.Has(wire.SYN) && s.has(subCapable) })
 		w.unless(len(joins) > 0 && len(answers) > 0 && tokenAsked(joins[0]) == tokenOf(answers[0]), "no MP_JOIN with the winner's token: %d joins", len(joins))
 		w.unless(n["MPCapableSYNRX"] == 2 && n["MPCapableACKRX"] == 1, "MPCapableSYNRX %d, MPCapableACKRX %d", n["MPCapableSYNRX"], n["MPCapableACKRX"])
 		w.unless(r.accepted() == 1, "%d connections accepted", r.accepted())
@@ -192,7 +192,7 @@ func raceOfTCP(ctx context.Context, r *rig) (string, error) {
 		return "", err
 	}
 	w := together(all)
-	resets := those(over(all, 0, false), func(s sight) bool { return s.flags.Has(wire.RST) })
+	resets := those(via(all, 0, false), func(s sight) bool { return s.flags.Has(wire.RST) })
 	joins, _ := asked(all, subJoin)
 	w.unless(len(resets) > 0, "no RST over the first link")
 	w.unless(len(joins) == 0, "MP_JOIN over %v", joins)
@@ -211,14 +211,14 @@ func extended(ctx context.Context, r *rig) (string, error) {
 	}
 	w := together(all)
 	enabled := those(all, func(s sight) bool { return s.flags.Has(wire.SYN) && s.has(subRobE) })
-	third := those(over(all, 0, false), func(s sight) bool { return s.has(subJoinCap) })
+	third := those(via(all, 0, false), func(s sight) bool { return s.has(subJoinCap) })
 	joins, _ := asked(all, subJoin)
 	w.unless(len(enabled) == 4, "%d SYNs and SYN/ACKs with ROBE_eSIM_EN", len(enabled))
 	w.unless(len(third) > 0, "no MP_JOIN_CAP")
 	w.unless(len(joins) == 0, "SYNs with MP_JOIN over %v", joins)
 	w.unless(r.accepted() == 1, "%d connections accepted", r.accepted())
 	for link := range 2 {
-		data := those(over(all, link, false), func(s sight) bool { return s.octets > 0 })
+		data := those(via(all, link, false), func(s sight) bool { return s.octets > 0 })
 		w.unless(len(data) > 50, "link %d carried %d segments of data", link, len(data))
 	}
 	return fmt.Sprintf("%s, subtype 9: %d, 10: %d, MP_JOIN SYN: %d", milliseconds(took), len(enabled), len(third), len(joins)), w.err()

@@ -36,7 +36,7 @@ func runSeeds(ctx context.Context, t *table, only string) error {
 		}
 		t.add(r)
 	}
-	return errors.Join(runSprouts(ctx, t, only), runProxies(ctx, t, only), runPassed(ctx, t, only))
+	return errors.Join(runSprouts(ctx, t, only), runProxies(ctx, t, only), runImplicit(ctx, t, passings(), only))
 }
 
 func (s seed) try(ctx context.Context, keep bool) row {

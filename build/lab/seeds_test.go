@@ -68,12 +68,12 @@ func TestSharesAndGaps(t *testing.T) {
 	if parts[0] != 0.75 || parts[1] != 0.25 || total != 2000 {
 		t.Errorf("%v of %.0f", parts, total)
 	}
-	if most := gap(over(all, 0, false)); most != 2*time.Second {
+	if most := gap(via(all, 0, false)); most != 2*time.Second {
 		t.Errorf("gap of %v", most)
 	}
 }
 
-func TestSSN(t *testing.T) {
+func TestMapping(t *testing.T) {
 	for _, c := range []struct {
 		option []byte
 		ssn    uint32
@@ -86,8 +86,8 @@ func TestSSN(t *testing.T) {
 		{[]byte{0x20, 0x05, 1, 2, 3, 4}, 0, false},
 		{nil, 0, false},
 	} {
-		if ssn, ok := ssnOf(c.option); ssn != c.ssn || ok != c.ok {
-			t.Errorf("% x: %d, %t", c.option, ssn, ok)
+		if ssn, n, ok := mappingOf(c.option); ssn != c.ssn || ok != c.ok || ok && n != 8 {
+			t.Errorf("% x: %d, %d, %t", c.option, ssn, n, ok)
 		}
 	}
 }

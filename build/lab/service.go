@@ -213,7 +213,7 @@ type task struct {
 }
 
 var kinds = map[string]func(context.Context, task, io.Writer) (account, error){
-	"quic": runQUIC, "crowd": runCrowd, "half": runHalf, "late": runLate, "flood": runFlood, "socks": runSOCKS, "host": runHost, "get": runGet,
+	"quic": runQUIC, "crowd": runCrowd, "half": runHalf, "late": runLate, "flood": runFlood, "socks": runSOCKS, "host": runHost,
 }
 
 // An account is what came of a task.
@@ -222,7 +222,6 @@ type account struct {
 	Digest  string
 	Elapsed time.Duration
 	Lost    int    // of a crowd: connections that failed
-	Text    string // of a page: how it begins
 	Err     string // "": none
 }
 

@@ -124,8 +124,8 @@ func those(all []sight, f func(s sight) bool) (some []sight) {
 	return some
 }
 
-// over keeps those that leave the near end, or come to it, over a link.
-func over(all []sight, link int, toNear bool) []sight {
+// via keeps those that leave the near end, or come to it, over a link.
+func via(all []sight, link int, toNear bool) []sight {
 	here := address(link, near, false)
 	return those(all, func(s sight) bool { return toNear && s.to == here || !toNear && s.from == here })
 }

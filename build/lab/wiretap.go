@@ -45,6 +45,10 @@ const carried = 20 + 8 + 16 + 16
 // inside the carrier, which pads them to a multiple of 16.
 func limitedDown(n int) func(ctx context.Context, h *household) (string, error) {
 	return func(ctx context.Context, h *household) (string, error) {
+		if _, err := h.clientVerb(ctx, "link", "wlan0", "off"); err != nil { // or what is wanted may find enough room there
+			return "", err
+		}
+		defer h.clientVerb(ctx, "link", "wlan0", "on")
 		file, stop, err := h.wiretap(ctx, "wwan0")
 		if err != nil {
 			return "", err

@@ -15,7 +15,7 @@
 //	c.Append(nil)                             // into the SYN, or first in the stream; data may follow at once
 //	c.Stripped()                              // if the SYN/ACK did not cover it
 //	rest, done, err := c.Receive(now, octets) // until done: rest is what the server said
-//	c.End()                                   // if the stream ended before
+//	c.EOF()                                   // if the stream ended before
 //
 // An error resets the connection. If it is a [Refusal] that advises to ask again, Append writes what to ask
 // on a new one.

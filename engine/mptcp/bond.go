@@ -55,14 +55,15 @@ type bondPath struct {
 	cfg   PathConfig
 	state *path.Path // Paired: shared by all subflows
 
-	early     int        // octets in SYNs that nobody has answered yet
-	heardAt   clock.Time // when a peer was last heard over it
-	won       uint64     // races that it won
-	grade     int        // how good it is for the connection in hand
-	peerRole  Role       // what the peer wants it used for
-	peerOff   bool       // the peer does not use it
-	peerPrice int        // what it costs in the peer's eyes
-	gone      bool       // detached
+	early     int            // octets in SYNs that nobody has answered yet
+	heardAt   clock.Time     // when a peer was last heard over it
+	won       uint64         // races that it won
+	grade     int            // how good it is for the connection in hand
+	peerRole  Role           // what the peer wants it used for
+	peerOff   bool           // the peer does not use it
+	told      datagram.State // what the peer was told last of whether this end does
+	peerPrice int            // what it costs in the peer's eyes
+	gone      bool           // detached
 	handover
 	pathLimits
 	liveness

@@ -174,6 +174,7 @@ func (f *subflow) composeJoinACK(now clock.Time, o *wire.Options, room int) {
 		o.Join = wire.Join{Length: 24, MAC: wire.JoinMAC(c.id.localKey, c.id.peerKey, f.nonce, f.peerNonce)}
 	}
 	f.acks++
+	f.ackAt = now
 	wait := f.state.RTO()
 	if !f.cap {
 		wait <<= min(f.acks-1, 6)

@@ -254,7 +254,7 @@ func (c *Conn) finish(now clock.Time, why error) {
 	c.late.init()
 	c.fin.init()
 	c.signal.init()
-	c.overtakers = nil
+	c.answerOvertakers(now)
 	c.in.seal()
 	if len(c.b.timers.heap) > 2*c.b.cfg.Limits.Connections {
 		for _, f := range c.subflows {

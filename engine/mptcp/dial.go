@@ -172,6 +172,15 @@ func (c *Conn) askOn(now clock.Time) {
 	}
 }
 
+// strayed asks on if the peer holds the offer and every path over which it could answer is dead.
+func (c *Conn) strayed(now clock.Time) {
+	if !c.held || slices.ContainsFunc(c.subflows, func(f *subflow) bool { return !f.path.dead() }) {
+		return
+	}
+	c.askOn(now)
+	c.b.touch(now, c)
+}
+
 // askAgain repeats the offer of a connection whose third ACK the peer never got: every subflow was
 // lost before. It is the same offer still (D2), and nothing after it has been delivered.
 func (c *Conn) askAgain(now clock.Time) {

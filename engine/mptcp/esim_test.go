@@ -93,7 +93,7 @@ func TestESIMThirdUnanswered(t *testing.T) {
 		caps += strings.Count(line, "join_cap")
 		joins += strings.Count(line, "<join id")
 	}
-	if caps != 1+capRetries || joins == 0 {
+	if caps != 1+3 || joins == 0 {
 		t.Fatalf("%d MP_JOIN_CAP, %d MP_JOIN", caps, joins)
 	}
 }

@@ -107,11 +107,23 @@ func (b *Bond) choose(now clock.Time, target netip.Addr, opt DialOptions) (e est
 			return b.race(now, target, e, all)
 		}
 		if len(all) > 1 && b.random32()%exploreOne == 0 {
-			i := 1 + int(b.random32()%uint32(len(all)-1))
-			all[0], all[i] = all[i], all[0]
+			b.explore(all, e.address)
 		}
 	}
 	return e, all[:1]
+}
+
+// explore puts another path first, of those as good by all but what was measured: nobody may ask a second one if it
+// fails.
+func (b *Bond) explore(all []*bondPath, wanted AddressType) {
+	n := 1
+	for n < len(all) && all[n].like(all[0], wanted) {
+		n++
+	}
+	if n > 1 {
+		i := 1 + int(b.random32()%uint32(n-1))
+		all[0], all[i] = all[i], all[0]
+	}
 }
 
 // race has SYNs leave over several paths. Those that nothing can be expected of, or that are to be spared, take
@@ -178,6 +190,11 @@ func (p *bondPath) before(q *bondPath, learnt bool, wanted AddressType) bool {
 	rtt, _, _ := p.state.RTT()
 	other, _, _ := q.state.RTT()
 	return rtt > 0 && (other == 0 || rtt < other)
+}
+
+// like reports whether p is as much to be preferred as q for all but what was measured.
+func (p *bondPath) like(q *bondPath, wanted AddressType) bool {
+	return p.dead() == q.dead() && p.role() == q.role() && p.cfg.Address.misfit(wanted) == q.cfg.Address.misfit(wanted)
 }
 
 // synPatience is how long the answer to a SYN may take before another path is asked.

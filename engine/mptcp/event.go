@@ -167,7 +167,7 @@ func (p *bondPath) pause(now clock.Time) time.Duration {
 	return max(pause, min(now.Sub(p.askedAt)/pingPart, pingPauseMax))
 }
 
-// fellSilent notes that a path does not answer: datagrams take others.
+// fellSilent notes that a path does not answer: datagrams, and offers that are held, take others.
 func (b *Bond) fellSilent(now clock.Time, p *bondPath) {
 	if !p.silent || p.asked {
 		b.report(Event{Kind: PathSilent, Path: p.id})
@@ -176,6 +176,7 @@ func (b *Bond) fellSilent(now clock.Time, p *bondPath) {
 	if !p.silent {
 		p.silent = true
 		b.reroute(now, p)
+		b.eachConn(func(c *Conn) { c.strayed(now) })
 	}
 }
 

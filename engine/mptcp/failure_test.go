@@ -113,3 +113,19 @@ func TestFailBesideTimestamps(t *testing.T) {
 	s.recv("0 . 1 ack 6 <timestamps, dss ack8 1, fail 1>")
 	s.want("0 . 6 ack 1 <dss map8 1 ssn 1 len 0 csum 0000>", "0 . 6 ack 1 <fail 1>")
 }
+
+// What the peer may send by the subflow's window is more than there is room for, by what was held until the fallback:
+// it is not taken, and comes again.
+func TestWindowAfterFallback(t *testing.T) {
+	s := agreed(t, Config{Checksum: true, Limits: Limits{RecvBuffer: 4000}}, 1)
+	s.recv("0 . 1:1401 ack 1 <dss ack8 1 map8 1 ssn 1 len 1400 csum 1234>")
+	s.want("0 . 1 ack 1401 win 4000 <dss ack8 1, fail 1>")
+	s.recv("0 . 1401:2801 ack 1 <dss map8 1 ssn 1 len 0 csum 0000>")
+	s.want("0 . 1 ack 2801 win 1200")
+	s.recv("0 . 2801:4001 ack 1", "0 . 4001:5401 ack 1")
+	s.want("0 . 1 ack 4001 win 0")
+	s.read(string(octets(1, 4001)))
+	s.want("0 . 1 ack 4001 win 4000")
+	s.recv("0 F. 4001:5401 ack 1")
+	s.read(string(octets(4001, 5401)))
+}

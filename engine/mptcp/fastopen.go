@@ -266,6 +266,7 @@ func (o *fastOpen) full(now clock.Time, most int) bool {
 
 // took notes that octets of a SYN were taken: the flow is pending until its third ACK.
 func (f *subflow) took(now clock.Time, syn *wire.Segment) {
+	f.synLen = len(syn.Payload)
 	if n := f.tcp.Early(); n > 0 && !f.c.b.cfg.Paired {
 		f.hasty = true
 		f.c.snd.edge = uint64(f.tcp.PeerWindow(syn))
@@ -273,6 +274,33 @@ func (f *subflow) took(now clock.Time, syn *wire.Segment) {
 		f.c.b.counters.FastOpens++
 		f.c.trace.add(now, evFastOpen, f.path.id, uint64(n))
 	}
+}
+
+// repeatsSYN notes that octets come before the third ACK and without a mapping: the peer's SYN brought them, or would have if
+// nothing had taken them out on the way.
+func (f *subflow) repeatsSYN(seg *wire.Segment) {
+	if n := f.offset(seg) + len(seg.Payload); len(seg.Payload) > 0 && f.offset(seg) >= 0 && n <= repeatedMax {
+		f.synLen, f.repeated = max(f.synLen, n), true
+	}
+}
+
+// repeatedMax is more than any segment holds.
+const repeatedMax = 1 << 16
+
+// offset is where a segment begins, in octets behind the peer's SYN.
+func (f *subflow) offset(seg *wire.Segment) int { return seg.Seq.Sub(f.tcp.IRS().Add(1)) }
+
+// skipSYN is what the first octets with a mapping tell. RFC 8684 B has a dialling end map what of its SYN was not taken
+// when that goes again. Linux does not: there it is before the data sequence space all the same, and what has a
+// mapping begins right behind it.
+func (f *subflow) skipSYN(now clock.Time, seg *wire.Segment) {
+	early := &f.c.id.earlyIn
+	left := f.synLen - int(*early)
+	if left <= 0 || f.c.b.cfg.Paired || !f.repeated && f.offset(seg) != f.synLen {
+		return
+	}
+	f.learn(now, mapping{off: *early, pos: *early, n: left})
+	*early += uint64(left)
 }
 
 // settle ends that. A flow that was reset counts on for a while: whoever sends SYNs in another's name has that one

@@ -4,6 +4,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"tandem/engine/wire"
 )
@@ -279,6 +280,24 @@ func TestBreakBeforeMake(t *testing.T) {
 	s.recv("1 . 1 ack 6 <dss ack8 6>")
 	s.advance(90 * second)
 	s.living(1)
+}
+
+// A connection without subflows whose joins are refused at once asks again after 1 s, 2 s, 4 s: not as fast as it is answered.
+func TestRefusedOrphanIsPatient(t *testing.T) {
+	for _, refusal := range []string{"0 R. 0 ack 1", "0 R. 0 ack 1 <reset 3>", "0 R. 0 ack 1 <reset 2 transient>"} {
+		t.Run(refusal, func(t *testing.T) {
+			s := agreed(t, Config{}, 1)
+			s.recv("0 R 1")
+			s.want("0 S 0 <join id 0 token token-B nonce nonce-A>")
+			for _, wait := range []time.Duration{second, 2 * second, 4 * second, 8 * second} {
+				s.recv(refusal)
+				s.advance(wait - ms)
+				s.want()
+				s.advance(ms)
+				s.want("0 S 0 <join id 0 token token-B nonce nonce-A>")
+			}
+		})
+	}
 }
 
 // Nobody comes: the connection ends after Linger.

@@ -275,6 +275,15 @@ func TestMakeBeforeBreakPaired(t *testing.T) {
 	if got := strings.Join(s.left(), "\n"); !strings.Contains(got, "0 F. 1 ") || !strings.Contains(got, "1 . 6 ack 1 win 65535 <remove_addr [0]>") {
 		t.Fatal(got)
 	}
+	// What else is said of the path meanwhile does not put it into use again.
+	s.b.SetRole(s.now, 0, Secondary)
+	s.b.SetLimit(s.now, 0, 1e6, 1e6)
+	s.b.SetPrice(s.now, 0, 5)
+	s.talk()
+	if e := s.heard(datagram.PeerPath); e == nil || e.State.State != datagram.Off || e.State.Price != 5 || e.State.LimitUp != 1e6 {
+		t.Fatalf("%+v", e)
+	}
+	s.b.SetRole(s.now, 0, Primary)
 	s.b.SetLifetime(s.now, 0, Lifetime{})
 	s.talk()
 	if e := s.heard(datagram.PeerPath); e == nil || e.State.State != datagram.Up || e.State.Role != datagram.Primary {
@@ -314,6 +323,8 @@ func TestExpiredPath(t *testing.T) {
 		t.Errorf("REMOVE_ADDR left %d times", removed)
 	}
 	s.living(1)
+	s.recv(`0 P. 1 ack 1 "late" <dss ack8 1>`)
+	s.want()
 	if _, err := s.b.Dial(s.now, target, DialOptions{Only: []PathID{0}}); err != ErrNoPath {
 		t.Error(err)
 	}

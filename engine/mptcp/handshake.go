@@ -55,7 +55,7 @@ func (f *subflow) receiveMPTCP(now clock.Time, seg *wire.Segment) bool {
 			return false
 		}
 	} else if o.Has&wire.HasCapable != 0 && o.Capable.Length >= 22 && !f.join && !c.client {
-		f.receiveFirst(now, &o.Capable)
+		f.receiveFirst(now, seg)
 	}
 	f.bare = o.Has&wire.HasMPTCP == 0
 	if o.Has&wire.HasLatestRTT != 0 {
@@ -192,6 +192,9 @@ func (f *subflow) receiveThird(now clock.Time, seg *wire.Segment) bool {
 		return false
 	}
 	if c.phase != opening || c.id.initial != nil || overtook {
+		if overtook && !o.DSS.HasMap && !c.b.cfg.Paired {
+			f.repeatsSYN(seg)
+		}
 		return false
 	}
 	c.id.initial = f
@@ -218,9 +221,10 @@ func (f *subflow) receiveThird(now clock.Time, seg *wire.Segment) bool {
 }
 
 // receiveFirst is the first data of the dialling end, mapped by MP_CAPABLE itself.
-func (f *subflow) receiveFirst(now clock.Time, m *wire.Capable) {
-	c := f.c
+func (f *subflow) receiveFirst(now clock.Time, seg *wire.Segment) {
+	c, m := f.c, &seg.Options.Capable
 	f.wide = true // its number has 64 bits, although it is not written out
+	f.skipSYN(now, seg)
 	f.learn(now, mapping{
 		off: c.id.earlyIn, pos: c.id.earlyIn, n: int(m.DataLen),
 		checked: m.Length == 24, sum: m.Checksum, dsn: c.id.peerIDSN + 1,

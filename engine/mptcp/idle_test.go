@@ -252,6 +252,24 @@ func TestInactivityOutlivesLinger(t *testing.T) {
 	s.living(1)
 }
 
+// What was sent before waits as long, and is sent again when a path comes.
+func TestInactivityOutlivesPatience(t *testing.T) {
+	s := agreed(t, Config{}, 1)
+	s.c.SetInactivity(s.now, 3600*second, false)
+	s.skip()
+	s.write("hello")
+	s.skip()
+	s.b.Detach(s.now, 0)
+	s.advance(3000 * second)
+	s.living(0)
+	s.attach(1, true)
+	s.want("1 S 0 <join id 3 token token-B nonce nonce-A>")
+	s.recv("1 S. 0 ack 1 <join id 0 mac mac-B nonce nonce-B>")
+	s.want("1 . 1 ack 1 <join mac mac-A>")
+	s.recv("1 . 1 ack 1 <dss ack8 1>")
+	s.want("1 . 1 ack 1 <dss ack4 1, inactivity_time 3600 s>", "1 . 1 ack 1 <remove_addr [0]>", `1 P. 1 ack 1 "hello" <dss ack4 1 map4 1 ssn 1 len 5>`)
+}
+
 // join1 answers the MP_JOIN of path 1 and forgets what leaves.
 func (s *script) join1() {
 	s.t.Helper()

@@ -202,6 +202,9 @@ func (f *subflow) receiveJoin(now clock.Time, seg *wire.Segment) bool {
 			return false
 		}
 	}
+	if f.cap && f.acks == 1 {
+		f.state.RTTSample(now, now.Sub(f.ackAt)) // the answer to the SYN may have waited for somebody else
+	}
 	f.joined(now)
 	return true
 }
@@ -217,6 +220,7 @@ func (f *subflow) joined(now clock.Time) {
 	c.trace.add(now, evJoined, f.path.id, 0)
 	f.report(SubflowEstablished)
 	c.relieve(now)
+	c.b.measure(now, f.path)
 	c.b.welcome(now, f)
 	if c.idle.again {
 		c.idle.again = false
@@ -260,19 +264,20 @@ func (c *Conn) joinEnded(now clock.Time, f *subflow) {
 		return
 	}
 	refused := f.peerReset && !(f.hasPeerWhy && f.peerWhy.Transient)
-	if refused && len(c.subflows) == 0 && !f.ready {
-		if c.id.doubtful {
-			c.askAgain(now)
-			return
-		}
-		if f.hasPeerWhy && f.peerWhy.Reason == wire.MPTCPError {
-			// The peer does not know the connection any more.
-			c.finish(now, ErrReset)
-			return
-		}
+	unknown := refused && !f.ready && f.hasPeerWhy && f.peerWhy.Reason == wire.MPTCPError
+	switch alone := len(c.subflows) == 0; {
+	case c.id.doubtful && (refused && !f.ready && alone || unknown && !c.inUse()):
+		c.forgetJoins(now)
+		c.askAgain(now)
+		return
+	case unknown && alone:
+		c.finish(now, ErrReset) // the peer does not know the connection any more
+		return
 	}
 	if refused && f.acks > 0 && f.peerWhy.Reason == wire.Prohibited && c.mayRepeat(f) {
 		c.retryLater(now, attempt{path: f.path, remote: f.tcp.Config().Remote, id: f.remoteID}, 0)
+		c.retryJoins(now)
+		c.b.touch(now, c)
 		return
 	}
 	spoiled := f.hasReset && f.resetWhy.Reason == wire.Middlebox || f.hasPeerWhy && f.peerWhy.Reason == wire.Middlebox
@@ -285,9 +290,22 @@ func (c *Conn) joinEnded(now clock.Time, f *subflow) {
 	c.retryLater(now, a, time.Second)
 }
 
+// inUse reports whether a subflow is established.
+func (c *Conn) inUse() bool {
+	return slices.ContainsFunc(c.subflows, func(f *subflow) bool { return f.ready })
+}
+
+// forgetJoins gives up those under way without a word: what one was told is true of all.
+func (c *Conn) forgetJoins(now clock.Time) {
+	for _, f := range slices.Clone(c.subflows) {
+		f.tcp.Drop(now)
+		c.replace(now, f)
+	}
+}
+
 // mayRepeat reports whether a join that was refused in spite of its proof is to be tried once more at once. Linux refuses
-// it like that, as if for good, when the third ACK of the join was quicker than that of the connection, but also when
-// either end has no more to say.
+// it like that, as if for good, while the third ACK of the connection itself has not come, but also when either end has no
+// more to say.
 func (c *Conn) mayRepeat(f *subflow) bool {
 	tried := slices.ContainsFunc(c.signal.attempts, func(a attempt) bool { return a.path == f.path })
 	return !tried && !c.b.cfg.Paired && !c.fin.queued && !c.rcv.finKnown && c.offersAddress(f.remoteID)
@@ -345,6 +363,35 @@ func (c *Conn) rejoinAll(now clock.Time) {
 			}
 		}
 	}
+}
+
+// rejoinLater tries every path to every address again, each time later: a join has been answered by a refusal, and the
+// next may be answered as quickly.
+func (c *Conn) rejoinLater(now clock.Time) {
+	if !c.client && !c.b.cfg.JoinAnnounced {
+		return
+	}
+	for _, p := range c.b.paths {
+		if c.client && !c.id.noJoins {
+			c.seek(now, attempt{path: p, remote: c.target})
+		}
+		for _, a := range c.signal.theirs {
+			c.seek(now, attempt{path: p, remote: a.addr, id: a.id})
+		}
+	}
+}
+
+// seek lists an attempt unless its time is known already.
+func (c *Conn) seek(now clock.Time, a attempt) {
+	if !a.path.reaches(a.remote.Addr()) {
+		return
+	}
+	for _, x := range c.signal.attempts {
+		if x.path == a.path && x.remote == a.remote && x.at != clock.Never {
+			return
+		}
+	}
+	c.retryLater(now, a, time.Second)
 }
 
 // receiveJoinSYN is MP_JOIN in a SYN.

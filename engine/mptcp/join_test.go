@@ -217,11 +217,6 @@ func TestJoinsRefused(t *testing.T) {
 		s.recv(join)
 		s.want("1 R. zero ack 1 <reset prohibited>")
 	})
-	t.Run("before the third ACK", func(t *testing.T) {
-		s := answering(t, Config{}, 2)
-		s.recv(join)
-		s.want("1 R. zero ack 1 <reset MPTCP error>")
-	})
 	t.Run("after a fallback", func(t *testing.T) {
 		s := answering(t, Config{}, 2)
 		s.recv("0 . 1 ack 1", join)

@@ -134,7 +134,6 @@ func (f *subflow) receiveJoinCap(now clock.Time, seg *wire.Segment) bool {
 	f.localID, f.remoteID = t.addressID(f.path, f.tcp.Config().Local.Addr()), j.AddressID
 	t.trace.add(now, evCap, f.path.id, uint64(j.AddressID))
 	f.joined(now)
-	f.tcp.Ack(1) // tells the other end that it may send
 	return true
 }
 

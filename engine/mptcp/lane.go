@@ -62,10 +62,18 @@ func (l *lane) detach(now clock.Time, p *bondPath) {
 
 // tellPath tells the peer whether p is used, and what for.
 func (l *lane) tellPath(now clock.Time, p *bondPath, state datagram.State) {
+	p.told = state
 	l.control.SetPath(now, datagram.PathState{
 		ID: datagram.PathID(p.id), State: state, Role: p.wish(),
 		LimitUp: uint64(p.cfg.LimitUp), LimitDown: uint64(p.cfg.LimitDown), Price: uint32(p.cfg.Price),
 	})
+}
+
+// retell tells the peer what has changed about p: not that it is used, if it is not.
+func (b *Bond) retell(now clock.Time, p *bondPath) {
+	if b.lane != nil {
+		b.lane.tellPath(now, p, p.told)
+	}
 }
 
 // hears reports whether a packet that came over p is one of the lane.

@@ -3,6 +3,7 @@ package mptcp
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"tandem/engine/datagram"
@@ -103,6 +104,25 @@ func TestHeldOfferIsNotRepeated(t *testing.T) {
 	s.want()
 	s.recv("0 S. 0 ack 1 <capable v1 flags 01 key-B>")
 	s.want("0 . 1 ack 1 <capable v1 flags 01 key-A key-B>")
+}
+
+// A held offer whose path falls silent is repeated over another: the same offer, so that nobody is dialled twice (D2).
+func TestHeldOfferLeavesASilentPath(t *testing.T) {
+	s := newLane(t, true, Config{}, 2)
+	s.dial(DialOptions{})
+	s.want("0 S 0 <capable v1 flags 01>")
+	s.advance(20 * ms)
+	s.peer.Held(s.now, s.offer())
+	s.talk()
+	s.dead[0] = true
+	s.b.Ping(s.now)
+	for range 100 {
+		s.talk()
+		s.advance(50 * ms)
+	}
+	if asked := s.left(); !slices.Contains(asked, "1 S 0 win 65535 <capable v1 flags 01>") {
+		t.Fatalf("the other path was not asked: %q", asked)
+	}
 }
 
 // One that nothing was heard of goes over another path too.

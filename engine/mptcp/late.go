@@ -87,6 +87,11 @@ func (l *lateness) advance(now clock.Time, c *Conn) {
 	if l.at > now {
 		return
 	}
+	if c.speaker() == nil {
+		// Nothing can bring an answer: how long the connection waits for a subflow is another matter.
+		l.at, l.backoff = clock.Never, 0
+		return
+	}
 	l.backoff++
 	l.at = now.Add(c.patience())
 	c.need(now)
@@ -226,7 +231,7 @@ func (c *Conn) rescue(now clock.Time) bool {
 		return false
 	}
 	rtt, variation, _ := slow.state.RTT()
-	expected := sent.Add(rtt + 4*variation).Sub(now)
+	expected := sent.Add(rtt).Sub(now)
 	for _, f := range c.subflows {
 		if f == slow || !f.canCarry() || f.isBackup() || f.tcp.Room(now) <= 0 {
 			continue
@@ -236,8 +241,9 @@ func (c *Conn) rescue(now clock.Time) bool {
 		}
 		other, otherVar, _ := f.state.RTT()
 		left := expected + f.lag(now, slow)
+		most := left + 4*variation
 		// An acknowledgement that the peer may be keeping back is not late, until the subflow itself asks for it.
-		late := left <= 0 && (left+slow.peerDelay() <= 0 || slow.tcp.TailAsked())
+		late := most <= 0 && (most+peerDelay <= 0 || slow.tcp.TailAsked())
 		if other == 0 || !late && left < 2*(other+4*otherVar) {
 			continue
 		}
@@ -251,16 +257,9 @@ func (c *Conn) rescue(now clock.Time) bool {
 	return false
 }
 
-// foreignDelay is how long a foreign peer may keep an acknowledgement back; most that are in use do so for 40 ms.
-const foreignDelay = 40 * time.Millisecond
-
-// peerDelay is how long the peer may keep an acknowledgement back, beyond the round trip: one of our kind does as we would.
-func (f *subflow) peerDelay() time.Duration {
-	if f.c.b.cfg.Paired {
-		return f.tcp.AckDelay()
-	}
-	return foreignDelay
-}
+// peerDelay is how long a peer may keep an acknowledgement back, and be late to wake up for it: one of our kind, as long
+// as it has not measured the round trip, and most others 40 ms.
+const peerDelay = 42 * time.Millisecond
 
 // carrier returns the subflow that was given the octet at pos, and the chunk.
 func (c *Conn) carrier(pos uint64) (*subflow, chunk) {
@@ -340,7 +339,11 @@ func (c *Conn) orphaned(now clock.Time, f *subflow) {
 		if c.late.lingerAt == clock.Never && c.idle.used(c) == 0 {
 			c.late.lingerAt = now.Add(c.b.cfg.Linger)
 		}
-		c.rejoinAll(now)
+		if f.join && !f.ready {
+			c.rejoinLater(now)
+		} else {
+			c.rejoinAll(now)
+		}
 	}
 }
 

@@ -89,16 +89,25 @@ func TestExploration(t *testing.T) {
 	s := newScript(t, true, Config{Establish: IPS}, 2)
 	s.learn(0, 10*ms, 1000)
 	s.learn(1, 20*ms, 1000)
-	var asked string
+	if asked := s.explored(); strings.Count(asked, "1") != 2 {
+		t.Errorf("%s", asked)
+	}
+	s.b.SetRole(s.now, 1, Backup)
+	if asked := s.explored(); strings.Count(asked, "1") != 0 {
+		t.Errorf("%s, of which one is a backup", asked)
+	}
+}
+
+// explored dials 40 times and returns which paths were asked.
+func (s *script) explored() (asked string) {
+	s.t.Helper()
 	for i := range uint32(40) {
 		s.b.cfg.Entropy.(*fixed).nonce = i
 		s.iss = wire.Seq(i)
-		s.dial(DialOptions{Source: uint16(40000 + i)})
+		s.dial(DialOptions{})
 		asked += s.asked()
 	}
-	if n := strings.Count(asked, "1"); n != 2 {
-		t.Errorf("%s", asked)
-	}
+	return asked
 }
 
 // What happens when the path that IPS took does not answer.

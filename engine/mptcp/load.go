@@ -88,9 +88,7 @@ func (b *Bond) SetPrice(now clock.Time, id PathID, price int) {
 		return
 	}
 	p.cfg.Price = price
-	if b.lane != nil {
-		b.lane.tellPath(now, p, datagram.Up)
-	}
+	b.retell(now, p)
 	b.eachConn(func(c *Conn) { b.touch(now, c) })
 }
 

@@ -241,7 +241,7 @@ func TestHoard(t *testing.T) {
 		t.Errorf("%d and %d when the other has written 50000", c.hoard(), other.hoard())
 	}
 	before := int(c.out.limit.Load() - c.snd.una)
-	if c.allow(); int(c.out.limit.Load()-c.snd.una) < before+all-50_000-sendStart {
+	if c.allow(x.now); int(c.out.limit.Load()-c.snd.una) < before+all-50_000-sendStart {
 		t.Errorf("%d allowed, before %d", c.out.limit.Load()-c.snd.una, before)
 	}
 	other.Abort(x.now)

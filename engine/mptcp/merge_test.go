@@ -2,6 +2,7 @@ package mptcp
 
 import (
 	"testing"
+	"time"
 
 	"tandem/engine/path"
 )
@@ -55,7 +56,39 @@ func TestMergedFlowIsMeasured(t *testing.T) {
 		f.state.Stamped(s.now, uint32(1000-40*i))
 	}
 	first, second := s.c.subflows[0].state.Forward(s.now), s.c.subflows[1].state.Forward(s.now)
-	if first-second != 40*ms {
+	if off := first - second - 40*ms; off.Abs() > ms {
 		t.Errorf("%v there over one path, %v over the other", first, second)
+	}
+}
+
+// A connection takes no more of them than it may have subflows.
+func TestMergedFlowsAreLimited(t *testing.T) {
+	s := newMerged(t, Config{Limits: Limits{Subflows: 1}})
+	s.recv(thirdOfFirst, capOf(keyA, keyB))
+	s.want("1 R. 1 ack 1 <reset lack of resources transient>")
+	s.living(1)
+	if n := s.b.Counters().LimitSubflows; n != 1 {
+		t.Errorf("%d counted", n)
+	}
+}
+
+// What a Paired peer takes to answer a SYN is no round trip, but what it takes to answer MP_JOIN_CAP is: unless that was
+// repeated, the path is known, and used, from then on. Else the lane asks.
+func TestMergedFlowIsTimed(t *testing.T) {
+	for _, took := range []time.Duration{70 * ms, 1100 * ms} {
+		s := newLane(t, true, Config{Establish: ESIM}, 2)
+		s.dial(DialOptions{})
+		s.skip()
+		s.recv("0 S. 0 ack 1 <capable v1 flags 01 key-B, robe>", "1 S. 0 ack 1 <capable v1 flags 01 key-B, robe>", "0 . 1 ack 1 <dss ack8 1>")
+		s.advance(took)
+		s.skip()
+		lost, asked := s.c.subflows[1].acks > 1, 0
+		s.lane = func(id PathID, _ []byte) { asked += int(id) }
+		s.recv("1 . 1 ack 1 <dss ack8 1>")
+		s.skip()
+		rtt, _, _ := s.b.path(1).state.RTT()
+		if lost != (took > second) || lost && (rtt != 0 || asked == 0) || !lost && (rtt != took || asked != 0) {
+			t.Errorf("after %v, lost %v: a round trip of %v, asked over path %d", took, lost, rtt, asked)
+		}
 	}
 }

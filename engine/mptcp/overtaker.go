@@ -8,7 +8,9 @@ import (
 )
 
 // An overtaker is MP_JOIN in a SYN that came before the third ACK of the connection that it names. Who knows the token has
-// seen our SYN/ACK, so that ACK is under way, and with it the key without which there is no answer (RFC 8684 3.2).
+// seen our SYN/ACK, so that ACK is under way, and with it the key without which there is no answer (RFC 8684 3.2). A Paired
+// peer joins so early only when the path has gone over which it sent that ACK: if the join is repeated, the ACK is lost, and
+// the peer is to know.
 type overtaker struct {
 	path *bondPath
 	seg  wire.Segment
@@ -22,6 +24,10 @@ func (c *Conn) overtaken(p *bondPath, seg *wire.Segment) bool {
 	again := func(o overtaker) bool { return o.seg.Source == seg.Source && o.seg.Target == seg.Target }
 	switch {
 	case slices.ContainsFunc(c.overtakers, again):
+		if c.b.cfg.Paired {
+			c.overtakers = slices.DeleteFunc(c.overtakers, again)
+			return false
+		}
 	case len(c.overtakers) >= c.b.cfg.Limits.HalfOpen:
 		c.b.counters.LimitHalfOpen++
 		c.b.strays.refuse(c.b, p, seg, wire.Reset{Reason: wire.LackOfResources, Transient: true})
@@ -33,7 +39,7 @@ func (c *Conn) overtaken(p *bondPath, seg *wire.Segment) bool {
 	return true
 }
 
-// answerOvertakers takes those SYNs as if they came now.
+// answerOvertakers takes those SYNs as if they came now: the connection is established, or there will be none.
 func (c *Conn) answerOvertakers(now clock.Time) {
 	all := c.overtakers
 	c.overtakers = nil

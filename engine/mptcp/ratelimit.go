@@ -63,9 +63,7 @@ func (b *Bond) SetLimit(now clock.Time, id PathID, down, up int) {
 		return
 	}
 	p.cfg.LimitDown, p.cfg.LimitUp = max(down, 0), max(up, 0)
-	if b.lane != nil {
-		b.lane.tellPath(now, p, datagram.Up)
-	}
+	b.retell(now, p)
 	b.limit(now, p)
 }
 

@@ -181,7 +181,13 @@ func (f *subflow) Deliver(now clock.Time, t *tcp.Subflow, off uint64, p []byte) 
 		c.place(now, f, off, p) // rode in the SYN
 		return true
 	case c.plain():
-		c.place(now, f, off+c.id.shiftIn, p)
+		pos := off + c.id.shiftIn
+		if pos+uint64(len(p)) > c.rcv.edge {
+			// Before the fallback the window was the stream's, which lagged behind the subflow by what was held.
+			c.b.counters.OutOfWindow++
+			return false
+		}
+		c.place(now, f, pos, p)
 		return true
 	}
 	if f.heldN+len(p) > heldMax || len(f.held) >= heldRunsMax {

@@ -29,10 +29,7 @@ func (b *Bond) SetRole(now clock.Time, id PathID, role Role) {
 		return
 	}
 	p.cfg.Role = role
-	if b.lane != nil {
-		// One message for all subflows (D9).
-		b.lane.tellPath(now, p, datagram.Up)
-	}
+	b.retell(now, p) // one message for all subflows (D9)
 	b.eachConn(func(c *Conn) {
 		for _, f := range c.subflows {
 			if f.path == p {

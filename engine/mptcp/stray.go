@@ -13,9 +13,9 @@ type stray struct {
 // straysMax bounds the queue; beyond it segments that belong to nothing are ignored.
 const straysMax = 64
 
-// refuse answers seg with a reset.
+// refuse answers seg with a reset, unless the address is gone that it was for.
 func (s *strays) refuse(b *Bond, p *bondPath, seg *wire.Segment, why wire.Reset) {
-	if seg.Flags&wire.RST != 0 || len(s.queue) >= straysMax {
+	if seg.Flags&wire.RST != 0 || len(s.queue) >= straysMax || p.stage == expired {
 		return
 	}
 	r := wire.Segment{Source: seg.Target, Target: seg.Source, Flags: wire.RST}

@@ -43,6 +43,8 @@ type subflow struct {
 	synAt             clock.Time // of the last of them
 	early             int        // octets in its SYN, while it is not answered
 	hasty             bool       // octets of a foreign peer's SYN were taken, and its third ACK has not come
+	synLen            int        // octets of a foreign peer's SYN, taken or not
+	repeated          bool       // some of them came again without a mapping
 	localID, remoteID uint8
 	nonce, peerNonce  uint32
 	otherKey          uint64        // MP_JOIN_CAP: the peer's key in its SYN/ACK
@@ -50,6 +52,7 @@ type subflow struct {
 	tellRTT           bool          // it is to be told
 	pulseAt           clock.Time    // when the round trip is next looked at
 	acks              int           // third ACKs of MP_JOIN or MP_JOIN_CAP sent
+	ackAt             clock.Time    // when the last of them left
 	retryAt           clock.Time    // when the third ACK goes again, or a SYN/ACK is too late for MP_JOIN_CAP
 	checkAt           clock.Time    // when a subflow whose address was removed must have answered
 	windowAt          clock.Time    // when its window may be asked for again
@@ -82,6 +85,7 @@ func (c *Conn) newSubflow(p *bondPath, local, remote netip.AddrPort) *subflow {
 	if f.state == nil {
 		f.cc = c.control(p.cfg.MTU)
 		f.state = path.New(f.cc, p.cfg.MTU)
+		f.state.Starved() // until there is more to send than it can carry
 		include(c.latency, f.state)
 	}
 	return f

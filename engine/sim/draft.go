@@ -59,8 +59,13 @@ func (c *Scenario) drawLimits(dice *rand.Rand) {
 	}
 }
 
-// drawEnds draws addresses that are announced to go, on all routes but the first.
+// drawEnds draws addresses that are announced to go, on all routes but the first. An offer, of which the answer is under
+// way then, is not held for long when nothing comes over the other routes either.
 func (c *Scenario) drawEnds(dice *rand.Rand) {
+	for i := range c.Routes {
+		bad := c.Routes[i].Forecast.Faults&(HandsOver|BlackHoles|CellNaps|Swizzles) != 0
+		c.MayFail = c.MayFail || c.Paired && bad && len(c.Routes) > 1
+	}
 	for i := 1; i < len(c.Routes); i++ {
 		if dice.IntN(2) == 0 {
 			valid := time.Duration(1 + dice.Int64N(int64(c.Heals)/2))
@@ -92,9 +97,10 @@ func (c *Scenario) drawInactivity(dice *rand.Rand) {
 	}
 }
 
-// drawFastOpen draws ends that let octets ride in SYNs, and plans that are carried out once more when there is a cookie.
+// drawFastOpen draws ends that let octets ride in SYNs, for which no checksum vouches, and plans that are carried out once
+// more when there is a cookie.
 func (c *Scenario) drawFastOpen(dice *rand.Rand) {
-	if c.Paired {
+	if c.Paired || c.altered {
 		return
 	}
 	c.Client.FastOpen, c.Server.FastOpen = dice.IntN(4) > 0, dice.IntN(4) > 0

@@ -45,13 +45,13 @@ func (s *Subflow) ackInOrder(now clock.Time, n int, plain bool) {
 		a.due = true
 	}
 	if !a.due && s.timer.ack == clock.Never {
-		s.timer.ack = now.Add(s.AckDelay())
+		s.timer.ack = now.Add(s.ackDelay())
 	}
 }
 
-// AckDelay is how long an acknowledgement may wait: a fraction of the round trip, for it is part of what the
+// ackDelay is how long an acknowledgement may wait: a fraction of the round trip, for it is part of what the
 // peer measures.
-func (s *Subflow) AckDelay() time.Duration {
+func (s *Subflow) ackDelay() time.Duration {
 	smooth, _, _ := s.path.RTT()
 	if smooth == 0 {
 		return delayMax

@@ -268,8 +268,13 @@ func TestWhoAsks(t *testing.T) {
 	served := make(chan error)
 	go func() { served <- relay.Serve(ctx, w.accept, c, relay.Config{}) }()
 	w.connect()
-	if from := <-c.asked; from != laptop {
-		t.Errorf("asked by %v, not %v", from, laptop)
+	select {
+	case from := <-c.asked:
+		if from != laptop {
+			t.Errorf("asked by %v, not %v", from, laptop)
+		}
+	default:
+		t.Error("the dialer was not told")
 	}
 	stop()
 	<-served

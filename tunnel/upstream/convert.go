@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"time"
 
 	"tandem/engine/clock"
 	"tandem/engine/convert"
@@ -32,7 +33,8 @@ type ConvertConfig struct {
 // something on the way to the converter interferes.
 //
 // The question rides in the SYN. A converter whose system does not take it there gets it after the handshake; but if it
-// was taken once and then is not, something takes it away, and the converter is not asked any more (RFC 8803 8).
+// was taken once and then is not, something takes it away, and the converter is not asked any more (RFC 8803 8). Since a
+// crowd of SYNs may have done that too, it gets another chance after a while, which doubles.
 type Convert struct {
 	cfg ConvertConfig
 	now func() clock.Time
@@ -40,7 +42,9 @@ type Convert struct {
 	mu      sync.Mutex // guards what follows, and what clients of the cache do
 	cache   *convert.Cache
 	haste   Haste
-	avoided string // why the converter is not used; "": it is
+	again   clock.Time    // when a converter that lost what rode in a SYN gets another chance; 0: there is none to give
+	wait    time.Duration // how long it had to wait for the last one
+	avoided string        // why the converter is not used; "": it is
 }
 
 // NewConvert returns a dialer that knows nothing of the converter yet.
@@ -80,11 +84,20 @@ func (c *Convert) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream
 	return nil, fmt.Errorf("the converter at %v never agrees", converter)
 }
 
+const (
+	chanceLeast = time.Minute
+	chanceMost  = time.Hour
+)
+
 // via reports whether to ask the converter.
 func (c *Convert) via(converter, target netip.AddrPort) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.cache.Via(c.now(), converter, target)
+	now := c.now()
+	if c.again != 0 && now >= c.again {
+		c.forget()
+	}
+	return c.cache.Via(now, converter, target)
 }
 
 // curious reports whether the converter has not told yet what it supports.
@@ -129,6 +142,8 @@ func (c *Convert) unopened(asking *convert.Client, err error) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.wait = min(max(2*c.wait, chanceLeast), chanceMost)
+	c.again = c.now().Add(c.wait)
 	return asking.Stripped()
 }
 
@@ -196,8 +211,14 @@ func (c *Convert) Avoided() string {
 func (c *Convert) Forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.forget()
+	c.wait = 0
+}
+
+// forget is Forget with mu held.
+func (c *Convert) forget() {
 	c.cache.Forget(c.cfg.Converter())
-	c.avoided, c.haste = "", Hasty
+	c.avoided, c.haste, c.again = "", Hasty, 0
 }
 
 // Haste is how the converter is asked.

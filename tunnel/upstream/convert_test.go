@@ -242,6 +242,37 @@ func TestConvertStripped(t *testing.T) {
 	}
 }
 
+// It may have been a crowd of SYNs that made a converter lose one's octets: it gets another chance, each time later.
+func TestConvertAnotherChance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		n.hosts[there] = newMachine(supports, connects(nil)).serve
+		n.hosts[target4] = func(h *host) { h.says([]byte("data")...); h.ended() }
+		c := newConverter(n, false)
+		asks := func(ride ride, want netip.AddrPort) {
+			t.Helper()
+			n.rides = ride
+			speaks(t, dial(t, c))
+			if all := n.opens(); all[len(all)-1] != want {
+				t.Errorf("opened %v last, want %v", all[len(all)-1], want)
+			}
+		}
+		for _, wait := range []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute} {
+			asks(arrives, there)
+			asks(stripped, target4)
+			time.Sleep(wait - time.Second)
+			asks(arrives, target4)
+			time.Sleep(2 * time.Second)
+		}
+		asks(arrives, there)
+		c.Forget()
+		asks(arrives, there)
+		asks(stripped, target4)
+		time.Sleep(time.Minute)
+		asks(arrives, there)
+	})
+}
+
 // A converter whose system never takes what comes with a SYN hears it afterwards, and is asked so from then on.
 func TestConvertThatTakesNothingEarly(t *testing.T) {
 	n := newNetwork(t)

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,4 +24,28 @@ func Listen(ctx context.Context, at netip.AddrPort) (net.Listener, error) {
 	}}
 	cfg.SetMultipathTCP(true)
 	return cfg.Listen(ctx, "tcp", at.String())
+}
+
+// Intervals at which Settle looks, which nothing tells.
+const (
+	settleLeast = 500 * time.Microsecond
+	settleMost  = 4 * time.Millisecond
+)
+
+// Settle waits until the handshake of a connection is over whose SYN brought octets, or time has passed: what is written
+// before to one of Multipath TCP Linux does not send when it is.
+func Settle(c *net.TCPConn, patience time.Duration) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	end := time.Now().Add(patience)
+	for wait := settleLeast; time.Now().Before(end); wait = min(2*wait, settleMost) {
+		var info *unix.TCPInfo
+		wrong := raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
+		if wrong != nil || err != nil || info.State != unix.BPF_TCP_SYN_RECV {
+			return
+		}
+		time.Sleep(wait)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,4 +30,34 @@ func TestFastOpen(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestSettle: who is established is not waited for, nor who is gone.
+func TestSettle(t *testing.T) {
+	l, err := Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, leaves := range []bool{false, true} {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if leaves {
+			c.(*net.TCPConn).SetLinger(0)
+			c.Close()
+		}
+		start := time.Now()
+		if Settle(got.(*net.TCPConn), time.Hour); time.Since(start) > time.Minute {
+			t.Error("waited for")
+		}
+		got.Close()
+		Settle(got.(*net.TCPConn), time.Hour)
+		c.Close()
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"time"
 )
 
 // Listen listens for connections of TCP: this system has no Multipath TCP of its own.
@@ -13,3 +14,6 @@ func Listen(ctx context.Context, at netip.AddrPort) (net.Listener, error) {
 	var cfg net.ListenConfig
 	return cfg.Listen(ctx, "tcp", at.String())
 }
+
+// Settle returns at once: no SYN brings octets.
+func Settle(*net.TCPConn, time.Duration) {}
