@@ -36,7 +36,8 @@ const (
 	implicitFlows       = 8192
 	implicitConnections = 2 * implicitFlows
 
-	implicitKeepalive = 2 * time.Minute // after which a client that says nothing is asked whether it is there
+	implicitKeepalive = 2 * time.Minute  // after which a client that says nothing is asked whether it is there
+	implicitPatience  = 10 * time.Minute // at most, for a client without a subflow: anybody may ask for a day
 
 	readFailuresMax = 64 // in a row, with which a device counts as broken
 )
@@ -81,6 +82,7 @@ func NewImplicit(cfg ImplicitConfig) (*Implicit, error) {
 	i.engine = engine.New(engine.Config{Log: cfg.Log, Limits: engine.Limits{Limits: mptcp.Limits{Connections: implicitConnections}}})
 	i.bond = i.engine.Bond(engine.BondConfig{Name: "implicit", Config: mptcp.Config{
 		AnyTarget: true, NoJoinsHere: true, Announce: true, Keepalive: implicitKeepalive,
+		Inactivity: mptcp.Inactivity{Most: implicitPatience},
 	}})
 	i.way = i.bond.AttachWith(&i.out, p)
 	i.proxy = implicit.New(implicit.Config{

@@ -72,8 +72,7 @@ func (r *rig) begunOver(ctx context.Context, best int) (string, error) {
 	}
 	links, _ := asked(all, subCapable)
 	var w wrong
-	w.unless(len(links) == 2+repeated && links[0] != links[1], "SYNs over %v", links)
-	w.unless(count(links[2:], best) >= repeated-2, "SYNs over %v", links)
+	w.unless(len(links) == 2+repeated && links[0] != links[1] && count(links[2:], best) >= repeated-2, "SYNs over %v", links)
 	return fmt.Sprintf("SYNs over %v", links), w.err()
 }
 
@@ -101,8 +100,7 @@ func follows(ctx context.Context, r *rig) (string, error) {
 	}
 	links, _ := asked(all, subCapable)
 	var w wrong
-	w.unless(len(links) == 4+6+repeated && count(links[2:4], 1) >= 1, "SYNs over %v", links)
-	w.unless(count(links[len(links)-repeated:], 0) >= repeated-2, "SYNs over %v", links)
+	w.unless(len(links) == 4+6+repeated && count(links[2:4], 1) >= 1 && count(links[len(links)-repeated:], 0) >= repeated-2, "SYNs over %v", links)
 	return fmt.Sprintf("SYNs over %v", links), w.err()
 }
 

@@ -183,7 +183,7 @@ func keepsAlive(ctx context.Context, r *rig) (string, error) {
 		sent := via(all, link, false)
 		idle := those(sent, func(s sight) bool { return s.at > from })
 		last := those(sent, func(s sight) bool { return s.at <= from })
-		most := gap(append(last[len(last)-1:], idle...))
+		most := gap(append(last[max(0, len(last)-1):], idle...))
 		figure += fmt.Sprintf("link %d: %d probes, gaps ≤ %.1f s; ", link, len(idle), most.Seconds())
 		w.unless(len(idle) >= 3 && len(idle) <= 6, "%d packets over link %d", len(idle), link)
 		w.unless(most < 2200*time.Millisecond, "nothing over link %d for %v", link, most)

@@ -146,7 +146,10 @@ func raceWonBy(winner int) func(ctx context.Context, r *rig) (string, error) {
 		w.unless(len(joins) > 0 && len(answers) > 0 && tokenAsked(joins[0]) == tokenOf(answers[0]), "no MP_JOIN with the winner's token: %d joins", len(joins))
 		w.unless(n["MPCapableSYNRX"] == 2 && n["MPCapableACKRX"] == 1, "MPCapableSYNRX %d, MPCapableACKRX %d", n["MPCapableSYNRX"], n["MPCapableACKRX"])
 		w.unless(r.accepted() == 1, "%d connections accepted", r.accepted())
-		return fmt.Sprintf("%s, RST %d, MP_JOIN with token %08x", milliseconds(took), len(resets), tokenAsked(joins[0])), w.err()
+		if w.err() != nil {
+			return "", w.err()
+		}
+		return fmt.Sprintf("%s, RST %d, MP_JOIN with token %08x", milliseconds(took), len(resets), tokenAsked(joins[0])), nil
 	}
 }
 

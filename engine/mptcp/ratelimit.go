@@ -25,6 +25,7 @@ const (
 	shareLeast   = 8                // a subflow that moves less than an equal share divided by it does not count
 	rateRefresh  = 10 * time.Second // the option is told again
 	rateRepeat   = 2                // acknowledgements in a row that carry what is new
+	liftRepeat   = 3                // times that the end of a limit is told again
 	kilobit      = 1000 / 8         // octets
 	rateMost     = (wire.Unlimited - 1) * kilobit
 	unlimited    = wire.Unlimited
@@ -44,6 +45,7 @@ type uses struct{ down, up int }
 type subflowLimits struct {
 	asked    uint32     // of the peer, kilobits a second
 	askLeft  int        // acknowledgements still to carry it
+	lifts    int        // times that the end of a limit is still to be told again
 	askAt    clock.Time // when it is told again while octets come
 	askedGot uint64     // got when it was told last
 	peer     uint32     // what the peer asks, kilobits a second
@@ -225,16 +227,20 @@ func (b *Bond) eachSubflow(p *bondPath, do func(*subflow)) {
 // askPeer has the subflow ask the peer for a limit in kilobits a second.
 func (f *subflow) askPeer(rate uint32) {
 	if f.rate.asked != rate && !f.c.plain() {
-		f.rate.asked, f.rate.askLeft = rate, rateRepeat
+		f.rate.asked, f.rate.askLeft, f.rate.lifts = rate, rateRepeat, 0
+		if rate == unlimited {
+			f.rate.lifts = liftRepeat
+		}
 	}
 }
 
 // composeRate adds the limit that is asked of the peer, if it is new, or if octets came since it was told
-// ten seconds ago.
+// ten seconds ago: its end some times only.
 func (f *subflow) composeRate(now clock.Time, o *wire.Options, room int) {
 	c := f.c
-	if f.rate.asked != unlimited && f.rate.askLeft == 0 && now >= f.rate.askAt && f.got != f.rate.askedGot {
-		f.rate.askLeft = 1
+	r := &f.rate
+	if (r.asked != unlimited || r.lifts > 0) && r.askLeft == 0 && now >= r.askAt && f.got != r.askedGot {
+		r.askLeft, r.lifts = 1, max(r.lifts-1, 0)
 	}
 	if f.rate.askLeft == 0 || room < rateLeastLen || !f.ready || c.phase != open || !c.id.confirmed {
 		return

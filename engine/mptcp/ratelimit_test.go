@@ -38,7 +38,7 @@ func (s *script) wantLimit(i, want int) {
 }
 
 // A limit rides on the next two acknowledgements, beside DATA_ACK, and again every ten seconds while octets come: so
-// the loss of one does no lasting harm. Taken back it is told in the same way, and then no more.
+// the loss of one does no lasting harm. Taken back it is told in the same way, three times again, and then no more.
 func TestRateIsAsked(t *testing.T) {
 	s := agreed(t, Config{}, 1)
 	s.b.SetLimit(s.now, 0, 125_000, 0)
@@ -65,6 +65,12 @@ func TestRateIsAsked(t *testing.T) {
 	s.b.SetLimit(s.now, 0, 0, 0)
 	s.wantRate(next(), "none")
 	s.wantRate(next(), "none")
+	s.wantRate(next(), "")
+	for range liftRepeat {
+		s.advance(11 * second)
+		s.wantRate(next(), "none")
+		s.wantRate(next(), "")
+	}
 	s.advance(60 * second)
 	s.wantRate(next(), "")
 }
@@ -279,10 +285,20 @@ func TestRateIsDivided(t *testing.T) {
 	}
 }
 
-// The loss of the acknowledgements with a new limit is repaired within ten seconds.
+// The loss of the acknowledgements with a new limit, or with its end, is repaired within ten seconds.
 func TestRateIsRefreshed(t *testing.T) {
 	d := newTraffic(t, 1, 1)
+	d.learns(200_000)
+	d.learns(0)
+}
+
+// learns sets the limit of the first path, loses what tells of it, and wants the peer to learn it all the same.
+func (d *traffic) learns(limit int) {
+	t := d.t
+	t.Helper()
+	was := d.conns[1][0].Info(d.now).Subflows[0].PeerLimit
 	counting, lost := d.lose, 0
+	defer func() { d.lose = counting }()
 	d.lose = func(n int, from int, path PathID, pkt []byte) bool {
 		var seg wire.Segment
 		if lost < rateRepeat && seg.Parse(pkt) == nil && seg.Options.Has&wire.HasRateLimit != 0 {
@@ -291,14 +307,14 @@ func TestRateIsRefreshed(t *testing.T) {
 		}
 		return counting(n, from, path, pkt)
 	}
-	d.ends[0].SetLimit(d.now, 0, 200_000, 0)
+	d.ends[0].SetLimit(d.now, 0, limit, 0)
 	d.pump(rateRefresh / 20)
-	if lost != rateRepeat || d.conns[1][0].Info(d.now).Subflows[0].PeerLimit != 0 {
+	if lost != rateRepeat || d.conns[1][0].Info(d.now).Subflows[0].PeerLimit != was {
 		t.Fatalf("%d lost", lost)
 	}
 	for range 11 {
 		d.pump(time.Second)
-		if d.conns[1][0].Info(d.now).Subflows[0].PeerLimit == 200_000 {
+		if d.conns[1][0].Info(d.now).Subflows[0].PeerLimit == limit {
 			return
 		}
 	}
@@ -447,4 +463,22 @@ func TestRateSparesBackups(t *testing.T) {
 			t.Fatal(line)
 		}
 	}
+}
+
+// A limit, however small or large, is said as one: neither as nothing at all nor as none.
+func TestRateAsTheOptionSaysIt(t *testing.T) {
+	for limit, want := range map[int]uint32{0: unlimited, 1: 1, 249: 1, 250: 2, 1 << 62: unlimited - 1} {
+		if got := toKilobits(limit); got != want {
+			t.Errorf("%d octets a second: %d kbit/s, want %d", limit, got, want)
+		}
+	}
+}
+
+// Between our ends PATH counts, and what the option says stops nothing.
+func TestRateOfNothingPaired(t *testing.T) {
+	s := agreed(t, Config{Paired: true}, 1)
+	s.recv("0 . 1 ack 1 <dss ack8 1, rate_limit 0 kbit/s>")
+	s.skip()
+	s.write("hello")
+	s.want(`0 . 1 ack 1 "hello" <dss ack4 1 map4 1 ssn 1 len 5>`)
 }
