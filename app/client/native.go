@@ -55,7 +55,7 @@ func (v *live) newNative() (*nativeMode, error) {
 			return n, n.dial()
 		}
 	}
-	return nil, fmt.Errorf("ports %d to %d are needed, or those after them, and others have some: which is told by ss -tln",
+	return nil, fmt.Errorf("ports %d to %d are needed, or those after them, and other programs hold some: ss -tan tells which; net.ipv4.ip_local_port_range should end before them",
 		nativeFirst, nativeFirst+nativePorts-1)
 }
 

@@ -40,9 +40,10 @@ const (
 	convertWaiting = 1024             // clients that have not said what they want
 	messageTimeMax = 10 * time.Second // to say it
 	tellTime       = 2 * time.Second  // for a client to take an answer and leave
-	filesEach      = 2                // that a connection takes
-	speakersMax    = 4096             // targets of which is known whether they speak Multipath TCP
-	secretTime     = 6 * time.Hour    // that cookies are made of one secret
+	acceptPause    = 10 * time.Millisecond
+	filesEach      = 2             // that a connection takes
+	speakersMax    = 4096          // targets of which is known whether they speak Multipath TCP
+	secretTime     = 6 * time.Hour // that cookies are made of one secret
 )
 
 // ConvertCounters count what became of connections since the converter began.
@@ -170,15 +171,14 @@ func (c *Converter) listen(ctx context.Context) error {
 	defer running.Wait()
 	for {
 		conn, err := c.listener.Accept()
-		var passing net.Error
 		switch {
 		case err == nil:
-		case errors.As(err, &passing) && passing.Timeout(), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE),
-			errors.Is(err, syscall.ECONNABORTED):
-			time.Sleep(10 * time.Millisecond)
-			continue
-		default:
+		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			return err
+		default:
+			// Files or memory that are short, or what Linux hands on of the connection's own network: it passes.
+			time.Sleep(acceptPause)
+			continue
 		}
 		c.clients.Add(1)
 		tcp := conn.(*net.TCPConn)
@@ -230,7 +230,7 @@ func (c *Converter) welcome(ctx context.Context, conn *net.TCPConn, leave func()
 	client := clientOf(conn)
 	if !c.serves(client) {
 		c.foreign.Add(1)
-		c.cfg.Log.Warn("a client that may not use this converter", "client", client)
+		c.cfg.Log.Debug("a client that may not use this converter", "client", client)
 		refusal := convert.Message{Has: convert.HasError, Error: convert.Failure{Code: convert.NotAuthorized}}
 		tell(conn, refusal.Append(nil))
 		return

@@ -96,7 +96,7 @@ func keepsLimit(n int, up bool) func(ctx context.Context, r *rig) (string, error
 				return "", err
 			}
 			from := r.now()
-			if err := sleep(ctx, 3*time.Second); err != nil {
+			if err := sleep(ctx, 2*time.Second); err != nil {
 				return "", err
 			}
 			spans = append(spans, span{from, r.now()})

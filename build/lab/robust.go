@@ -345,7 +345,7 @@ func establishedWithin(ctx context.Context, dir string, dead bool, limit time.Du
 }
 
 // kernelPatience is how long the kernel's own Multipath TCP is waited for.
-const kernelPatience = 3 * time.Second
+const kernelPatience = 2 * time.Second
 
 // kernelAlone says how long the kernel takes to connect to the kernel over such links.
 func kernelAlone(ctx context.Context, file string, links []sim.Conditions, dead bool) (string, error) {

@@ -164,7 +164,7 @@ func (c *Conn) composeIdle(o *wire.Options) {
 // mean nothing: whoever sends them may not have proved to be its peer.
 func (f *subflow) receiveDraft(now clock.Time, o *wire.Options) {
 	c := f.c
-	if c.phase != open || !c.id.confirmed || !f.ready {
+	if c.phase != open || !c.id.confirmed {
 		return
 	}
 	if o.Has&wire.HasPrototype != 0 {

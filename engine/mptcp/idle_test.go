@@ -100,6 +100,17 @@ func TestInactivityCombines(t *testing.T) {
 	}
 }
 
+// What the option cannot say is rounded up: a peer that gave the connection up before this end would be too early.
+func TestInactivityIsRoundedUp(t *testing.T) {
+	s := agreed(t, Config{}, 1)
+	for d, want := range map[time.Duration]string{
+		70*second + ms: "71 s", 0xffff * second: "65535 s", 0x10000 * second: "1093 min", 1093 * time.Minute: "1093 min",
+	} {
+		s.c.SetInactivity(s.now, d, false)
+		s.want("0 . 1 ack 1 <dss ack4 1, inactivity_time " + want + ">")
+	}
+}
+
 // What is asked for is never less than a retransmission takes.
 func TestInactivityExceedsTheTimeout(t *testing.T) {
 	s := dialling(t, Config{Inactivity: Inactivity{Least: ms}}, 1)

@@ -482,3 +482,15 @@ func TestRateOfNothingPaired(t *testing.T) {
 	s.write("hello")
 	s.want(`0 . 1 ack 1 "hello" <dss ack4 1 map4 1 ssn 1 len 5>`)
 }
+
+// The option rides on the subflows of a Paired bond as well, from their beginning on.
+func TestRateOfANewSubflowPaired(t *testing.T) {
+	s := newScript(t, true, Config{Paired: true}, 1)
+	s.lane = func(PathID, []byte) {}
+	s.b.SetLimit(s.now, 0, 125_000, 0)
+	s.dial(DialOptions{})
+	s.skip()
+	s.recv("0 S. 0 ack 1 <capable v1 flags 01 key-B>", "0 . 1 ack 1 <dss ack8 1>")
+	s.skip()
+	s.wantRate(s.comes(0, 1, 100), "1000 kbit/s")
+}
