@@ -17,7 +17,7 @@ client. It is no hub: it knows no devices, carries TCP alone, and encrypts nothi
 
 Who may use it is told by --clients. It uses the Multipath TCP of this machine's kernel, which must be switched on
 (sysctl net.mptcp.enabled). What clients ask rides in their SYNs where the sysctl net.ipv4.tcp_fastopen=3 lets it; else it costs
-a round trip.`
+a round trip. With Linux 6.18, long downloads over connections that began so were seen to stall.`
 
 func convertCommand() *cobra.Command {
 	var cfg server.ConvertConfig

@@ -8,10 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -94,19 +91,7 @@ func NewConverter(cfg ConvertConfig) (*Converter, error) {
 	}
 	c.files = newCrowd(max(openFiles("/proc/self/limits")-filesKept, 4*shareMin) / filesEach)
 	c.dial = multipathDialer(c.reaches)
-	if !takesEarly("/proc/sys/net/ipv4/tcp_fastopen") {
-		cfg.Log.Warn("what clients ask cannot ride in their SYNs, which costs each connection a round trip: " +
-			"the sysctl net.ipv4.tcp_fastopen=3 lets it")
-	}
 	return c, nil
-}
-
-// takesEarly reports whether a setting has the kernel take octets of SYNs, as far as it says.
-func takesEarly(setting string) bool {
-	const serverEnabled = 2
-	text, err := os.ReadFile(setting)
-	n, wrong := strconv.Atoi(strings.TrimSpace(string(text)))
-	return err != nil || wrong != nil || n&serverEnabled != 0
 }
 
 // multipathDialer dials with the kernel's Multipath TCP what reaches allows.

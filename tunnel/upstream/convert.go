@@ -157,7 +157,7 @@ func (c *Convert) learn(converter netip.AddrPort, stream relay.Stream) {
 		c.haste = HastyOnly
 	case stripped && c.haste == Hasty:
 		c.haste = Patient
-		c.cfg.Log.Info("the converter takes nothing with a SYN, so each connection costs a round trip more; on Linux it needs the sysctl net.ipv4.tcp_fastopen=3",
+		c.cfg.Log.Info("the converter takes nothing with a SYN, so each connection costs a round trip more",
 			"converter", converter)
 	}
 }
