@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,13 +43,28 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// nameserver answers for home.example with the hub's address, over UDP.
-func nameserver(t *testing.T, hub netip.Addr) netip.AddrPort {
+// nameserver answers for home.example with the hub's address, over UDP, when so many have asked: the first answer
+// counts, and nobody need ask any more.
+func nameserver(t *testing.T, hub netip.Addr, askers int) netip.AddrPort {
 	socket, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	var mu sync.Mutex
+	asked, all := map[string]bool{}, make(chan struct{})
 	s := &dns.Server{PacketConn: socket, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		mu.Lock()
+		if from := w.RemoteAddr().String(); q.Question[0].Qtype == dns.TypeA && !asked[from] {
+			if asked[from] = true; len(asked) == askers {
+				close(all)
+			}
+		}
+		mu.Unlock()
+		select {
+		case <-all:
+		case <-t.Context().Done():
+			return
+		}
 		answer := new(dns.Msg).SetReply(q)
 		if q.Question[0].Name == "home.example." && q.Question[0].Qtype == dns.TypeA {
 			answer.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 1}, A: hub.AsSlice()}}
@@ -74,7 +90,7 @@ func TestHubByName(t *testing.T) {
 	if err := w.state.SaveMembership(m); err != nil {
 		t.Fatal(err)
 	}
-	servers := []netip.AddrPort{nameserver(t, at.Addr())}
+	servers := []netip.AddrPort{nameserver(t, at.Addr(), 2)}
 	w.startAsking(func() []netip.AddrPort { return servers })
 	w.connected("wlan0", "wwan0")
 	if pinned := w.host.Pinned(); !slices.Contains(pinned, "wlan0") || !slices.Contains(pinned, "wwan0") {
