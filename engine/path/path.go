@@ -212,8 +212,8 @@ func (p *Path) Threshold() int {
 	return 0
 }
 
-// Rate returns the path's estimated delivery rate in octets a second: the largest sample of the
-// last ten round trips, else window over round trip, else 0.
+// Rate returns the path's estimated delivery rate in octets a second: the largest sample of the last ten round trips,
+// else, or if that is low and old, window over round trip, else 0.
 func (p *Path) Rate(now clock.Time) int {
 	if r := p.rate.best(); r > 0 && !p.outdated(now) {
 		return r
@@ -231,7 +231,7 @@ const rateHolds = 5 * time.Second
 // outdated reports whether the rate is an old one, lower than what a path is given of which nothing is known.
 func (p *Path) outdated(now clock.Time) bool {
 	return p.inflight == 0 && now.Sub(p.rate.deliveredAt) > rateHolds &&
-		time.Duration(p.rate.best())*p.rtt.smooth < time.Duration(initialWindow(p.mtu.size))*time.Second
+		float64(float64(p.rate.best())*p.rtt.smooth.Seconds()) < float64(initialWindow(p.mtu.size))
 }
 
 // renew has the path be explored as a new one if what is known of it is outdated.

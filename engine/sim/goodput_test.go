@@ -78,7 +78,8 @@ func TestGoodputAfterCrumbs(t *testing.T) {
 			p.plan(&Plan{Target: netip.AddrPortFrom(hub4, 81), Up: 4500, Crumb: 150, Pause: 100 * time.Millisecond})
 		}},
 		{"crumbs beside a download", func(p *pair) {
-			p.plan(&Plan{Target: netip.AddrPortFrom(hub4, 81), Up: 4500, Crumb: 150, Pause: 100 * time.Millisecond, Down: 20 << 20})
+			p.plan(&Plan{Target: netip.AddrPortFrom(hub4, 81), Up: 4500, Crumb: 150, Pause: 100 * time.Millisecond})
+			p.plan(&Plan{Target: netip.AddrPortFrom(hub4, 82), Down: 20 << 20})
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
