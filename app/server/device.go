@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tandem/app/invite"
+	"tandem/app/tally"
 	"tandem/engine"
 	"tandem/engine/mptcp"
 	"tandem/tunnel/carrier"
@@ -21,8 +22,7 @@ const (
 )
 
 const (
-	// silentAfter is when a slot that is not heard is taken from its bond: no NAT keeps a mapping so
-	// long, and a connection without a path has ended by then.
+	// silentAfter is when a slot that is not heard is taken from its bond: no NAT keeps a mapping so long.
 	silentAfter = 5 * time.Minute
 
 	// farewellEvery is how often at most a revoked device is told so.
@@ -32,8 +32,8 @@ const (
 	endpointWait = 150 * time.Millisecond
 )
 
-// A device is a device that joined, as long as the hub runs. It has a session from its first packet on
-// until all its slots are silent.
+// A device is a device that joined, as long as the hub runs. It has a session from its first packet on until all its slots
+// are silent and the last of its connections has ended: how long these outlive their paths is theirs to know.
 type device struct {
 	server   *Server
 	record   deviceRecord // as when it was added: what changes is revoked
@@ -44,7 +44,8 @@ type device struct {
 	session  *session // nil: none of its slots is heard
 	revoked  bool
 	removed  bool
-	farewell time.Time // when it was last told that it is revoked
+	farewell time.Time   // when it was last told that it is revoked
+	counted  tally.Tally // by the bonds of sessions that are over
 }
 
 // A slot is one carrier of a device.
@@ -176,9 +177,20 @@ func (d *device) endSession(why engine.ByeReason) {
 		}
 	}
 	if d.session != nil {
+		d.counted = d.tally()
 		d.session.end(why)
 		d.session = nil
 	}
+}
+
+// tally is what the device's bonds have counted since the hub started.
+func (d *device) tally() tally.Tally {
+	t := tally.Of(engine.Counters{}) // so that all names are there
+	t.Sum(d.counted)
+	if d.session != nil {
+		t.Sum(tally.Of(d.session.bond.Counters()))
+	}
+	return t
 }
 
 // revoke ends what the device has, and lets it have nothing more.
@@ -238,7 +250,7 @@ func (d *device) survey(now time.Time, families engine.Families) (moved bool) {
 		}
 	}
 	switch {
-	case !live && !d.revoked:
+	case !live && !d.revoked && d.connections() == 0:
 		d.endSession(engine.ByeShutdown)
 	case d.session != nil:
 		d.session.bond.SetFamilies(families)

@@ -302,7 +302,8 @@ func TestDeviceMoves(t *testing.T) {
 func TestDeviceThatIsSilentHasNoSession(t *testing.T) {
 	w := newWorld(t, 1).start()
 	d := w.join(w.invite(InviteOptions{}), "laptop", 0)
-	if _, err := d.dial(somewhere); err != nil {
+	c, err := d.dial(somewhere)
+	if err != nil {
 		t.Fatal(err)
 	}
 	has := func() bool {
@@ -315,8 +316,21 @@ func TestDeviceThatIsSilentHasNoSession(t *testing.T) {
 	if !has() {
 		t.Fatal("no session while it is heard")
 	}
-	d.off()
+	echoes(t, c, "there")
+	d.unplug()
 	later := time.Now()
+	for range 3 {
+		later = later.Add(silentAfter + time.Minute)
+		w.server.survey(later)
+	}
+	if !has() {
+		t.Fatal("no session while a connection outlives its paths")
+	}
+	d.plug(0)
+	echoes(t, c, "still there")
+	c.Close()
+	apptest.Until(t, "the connection ends", func() bool { return w.server.device(1).connections() == 0 })
+	d.off()
 	apptest.Until(t, "a long silence ends the session", func() bool {
 		later = later.Add(silentAfter + time.Minute)
 		w.server.survey(later)

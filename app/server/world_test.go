@@ -214,6 +214,12 @@ func (w *world) join(code invite.Code, name string, links ...int) *laptop {
 func (d *laptop) on(links ...int) {
 	d.w.t.Helper()
 	d.bond = d.engine.Bond(d.bondConfig())
+	d.plug(links...)
+}
+
+// plug gives the bond its links.
+func (d *laptop) plug(links ...int) {
+	d.w.t.Helper()
 	for slot, link := range links {
 		v4, v6 := invite.SlotAddrs(d.hub, d.answer.Device, slot)
 		d.carriers = append(d.carriers, d.attach(d.bond, link, slot, d.keys[slot], v4, v6))
@@ -223,6 +229,11 @@ func (d *laptop) on(links ...int) {
 // off ends whatever the device does.
 func (d *laptop) off() {
 	d.engine.Close()
+	d.unplug()
+}
+
+// unplug takes all links, of which the bond is not told.
+func (d *laptop) unplug() {
 	for _, c := range d.carriers {
 		c.Close()
 	}
