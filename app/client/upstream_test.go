@@ -55,13 +55,14 @@ func FuzzParseUpstream(f *testing.F) {
 	f.Add("convert://[2001:db8::7]:5124")
 	f.Add("socks5://[fe80::1%25eth0]:1080")
 	f.Add("convert:///")
+	f.Add("implicit://192.0.2.1:443")
 	f.Fuzz(func(t *testing.T, text string) {
 		u, err := ParseUpstream(text)
 		if err != nil {
 			return
 		}
 		host, port, wrong := net.SplitHostPort(u.Endpoint)
-		if wrong != nil || host == "" || port == "" || u.Kind != SOCKS5 && u.Kind != Convert {
+		if wrong != nil || host == "" || port == "" || u.Kind != SOCKS5 && u.Kind != Convert && u.Kind != Implicit {
 			t.Errorf("%q gives %+v", text, u)
 		}
 	})

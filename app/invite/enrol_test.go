@@ -1,6 +1,7 @@
 package invite
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -72,4 +73,25 @@ func TestBadRequests(t *testing.T) {
 			t.Errorf("%s: taken", what)
 		}
 	}
+}
+
+// FuzzReadRequest: what is taken has as many keys as there are slots, no two alike.
+func FuzzReadRequest(f *testing.F) {
+	good, _ := json.Marshal(request())
+	f.Add(append(good, '\n'))
+	f.Add([]byte("{}\n"))
+	f.Add([]byte(`{"keys": [null]}`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		q, err := ReadRequest(bytes.NewReader(line))
+		if err != nil {
+			return
+		}
+		keys := map[carrier.Key]bool{{}: true}
+		for _, k := range q.Keys {
+			keys[k] = true
+		}
+		if len(keys) != Slots+1 {
+			t.Errorf("%q gives %d keys for %d slots", line, len(keys)-1, Slots)
+		}
+	})
 }
