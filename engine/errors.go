@@ -51,6 +51,9 @@ var reasons = []struct {
 	{syscall.ECONNREFUSED, mptcp.HostRefused},
 	{syscall.EHOSTUNREACH, mptcp.HostUnreachable},
 	{syscall.ENETUNREACH, mptcp.NetworkUnreachable},
+	{syscall.ENOPROTOOPT, mptcp.HostRefused},     // protocol unreachable, says ICMP
+	{syscall.EHOSTDOWN, mptcp.HostUnreachable},   // unknown host
+	{syscall.ENETDOWN, mptcp.NetworkUnreachable}, // one's own
 	{syscall.ETIMEDOUT, mptcp.TimedOut},
 	{ErrTimeout, mptcp.TimedOut},
 	{ErrRefused, mptcp.HostRefused},

@@ -161,6 +161,10 @@ func TestReason(t *testing.T) {
 		{&net.OpError{Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, mptcp.HostRefused},
 		{&net.OpError{Err: os.NewSyscallError("connect", syscall.EHOSTUNREACH)}, mptcp.HostUnreachable},
 		{&net.OpError{Err: os.NewSyscallError("connect", syscall.ENETUNREACH)}, mptcp.NetworkUnreachable},
+		{os.NewSyscallError("connect", syscall.EHOSTDOWN), mptcp.HostUnreachable},
+		{os.NewSyscallError("connect", syscall.ENETDOWN), mptcp.NetworkUnreachable},
+		{os.NewSyscallError("connect", syscall.ENOPROTOOPT), mptcp.HostRefused},
+		{os.NewSyscallError("connect", syscall.EACCES), wire.Prohibited}, // by a filter on the way
 		{os.NewSyscallError("connect", syscall.ETIMEDOUT), mptcp.TimedOut},
 		{&net.OpError{Err: os.ErrDeadlineExceeded}, mptcp.TimedOut},
 		{context.DeadlineExceeded, mptcp.TimedOut},

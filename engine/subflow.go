@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"syscall"
+	"time"
 
 	"tandem/engine/clock"
 	"tandem/engine/mptcp"
@@ -84,16 +85,34 @@ func (c *Conn) RemovePath(id PathID) error {
 	return c.operate(func(now clock.Time) error { return c.machine.RemovePath(now, id) })
 }
 
+// AddPath lets the connection use a path that it was not to use, by DialOptions.Only, RemovePath or CloseSubflow.
+func (c *Conn) AddPath(id PathID) error {
+	return c.operate(func(now clock.Time) error { return c.machine.AddPath(now, id) })
+}
+
 // SubflowPriority reports whether either end wishes a subflow spared: to be used when nothing else works.
 func (c *Conn) SubflowPriority(id SubflowID) (local, remote bool, err error) {
-	f, err := c.Subflow(id)
-	return f.Backup, f.PeerBackup, err
+	return local, remote, c.operate(func(clock.Time) (err error) {
+		local, remote, err = c.machine.Priority(id)
+		return err
+	})
 }
 
 // SetSubflowPriority spares a subflow, or does not any more, and asks the peer to do the same. What SetRole says of
 // its path later counts instead.
 func (c *Conn) SetSubflowPriority(id SubflowID, backup bool) error {
 	return c.operate(func(now clock.Time) error { return c.machine.SetPriority(now, id, backup) })
+}
+
+// SetSubflowTOS changes the DSCP of what leaves over a subflow: the upper six bits of tos (IP_TOS).
+func (c *Conn) SetSubflowTOS(id SubflowID, tos uint8) error {
+	return c.operate(func(clock.Time) error { return c.machine.SetTOS(id, tos) })
+}
+
+// SetSubflowUserTimeout says how long octets that a subflow sent may be unacknowledged; then it ends, and others carry
+// them (TCP_USER_TIMEOUT). 0: as long as TCP usually waits.
+func (c *Conn) SetSubflowUserTimeout(id SubflowID, d time.Duration) error {
+	return c.operate(func(clock.Time) error { return c.machine.SetUserTimeout(id, d) })
 }
 
 // NextEvent waits for the next thing that happens to the subflows. With the first call it begins to watch, and tells

@@ -107,6 +107,14 @@ func TestSubflowErrors(t *testing.T) {
 		}
 		want(client.CloseSubflow(9, ByFIN), ErrNoSubflow, syscall.ENOENT)
 		want(client.SetSubflowPriority(9, true), ErrNoSubflow, syscall.ENOENT)
+		want(client.SetSubflowTOS(9, 0x20), ErrNoSubflow, syscall.ENOENT)
+		want(client.SetSubflowUserTimeout(9, time.Second), ErrNoSubflow, syscall.ENOENT)
+		if err := errors.Join(client.SetSubflowTOS(1, 0x20), client.SetSubflowUserTimeout(1, time.Minute)); err != nil {
+			t.Error(err)
+		}
+		if f, err := client.Subflow(1); f.TOS != 0x20 || f.UserTimeout != time.Minute || err != nil {
+			t.Errorf("%+v, %v", f, err)
+		}
 		_, _, err := client.SubflowPriority(9)
 		want(err, ErrNoSubflow, syscall.ENOENT)
 		_, err = client.OpenSubflow(SubflowOptions{Path: 0})
@@ -178,6 +186,11 @@ func TestSubflowsAfterFallback(t *testing.T) {
 		is(t, "open", err, ErrFallback)
 		is(t, "open", err, syscall.EOPNOTSUPP)
 		is(t, "close", c.CloseSubflow(1, ByFIN), syscall.EOPNOTSUPP)
+		_, _, err = c.SubflowPriority(1)
+		is(t, "priority", err, syscall.EOPNOTSUPP)
+		is(t, "add", c.AddPath(0), syscall.EOPNOTSUPP)
+		is(t, "TOS", c.SetSubflowTOS(1, 0x20), syscall.EOPNOTSUPP)
+		is(t, "user timeout", c.SetSubflowUserTimeout(1, time.Second), syscall.EOPNOTSUPP)
 	})
 }
 

@@ -55,6 +55,24 @@ func CheckRaw() Finding {
 	return f
 }
 
+// portRangeFile holds the ports that the system gives to connections of others, of either family.
+const portRangeFile = "/proc/sys/net/ipv4/ip_local_port_range"
+
+// CheckPorts looks whether the system leaves alone the ports from first on, which links without a tunnel need.
+func CheckPorts(first uint16) Finding {
+	text, _ := os.ReadFile(portRangeFile)
+	return checkPorts(first, string(text))
+}
+
+func checkPorts(first uint16, given string) Finding {
+	var least, most uint16
+	if _, err := fmt.Sscan(given, &least, &most); err != nil || most < first {
+		return Finding{Name: "ports", OK: true, Detail: fmt.Sprintf("The system gives connections of others no ports from %d on.", first)}
+	}
+	return Finding{Name: "ports", Detail: fmt.Sprintf("The system gives connections of others ports up to %d, and links without a tunnel need those from %d on: "+
+		"sysctl -w net.ipv4.ip_local_port_range=\"%d %d\".", most, first, min(least, 32768), first-1)}
+}
+
 // A capability is what may be done without being root.
 type capability uint
 

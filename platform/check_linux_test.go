@@ -38,3 +38,16 @@ func TestCheckRaw(t *testing.T) {
 		t.Errorf("%+v, though CAP_NET_RAW is %v", f, able)
 	}
 }
+
+// Ports that the system gives to others cannot be ours, and the finding says how to keep them.
+func TestCheckPorts(t *testing.T) {
+	for given, ok := range map[string]bool{"32768\t60999\n": true, "1024 60999": true, "": true, "many": true, "32768\t61000\n": false, "1024\t65535\n": false} {
+		f := checkPorts(61000, given)
+		if f.OK != ok || ok == strings.Contains(f.Detail, "sysctl -w net.ipv4.ip_local_port_range") || !ok && !strings.Contains(f.Detail, ` 60999"`) {
+			t.Errorf("%q: %+v", given, f)
+		}
+	}
+	if f := CheckPorts(1); f.OK {
+		t.Errorf("of this system: %+v", f)
+	}
+}

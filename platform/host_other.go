@@ -36,5 +36,8 @@ func CheckTun() []Finding { return Check(Config{}) }
 // CheckRaw says that this system is not supported.
 func CheckRaw() Finding { return Check(Config{})[0] }
 
+// CheckPorts says that this system is not supported.
+func CheckPorts(uint16) Finding { return Check(Config{})[0] }
+
 // CheckLinks says that this system is not supported.
 func CheckLinks(cfg Config) []Finding { return Check(cfg) }

@@ -13,19 +13,12 @@ import (
 // program's commands. Nothing is run; further looks at each command after its flags have been read.
 func CheckReadme(t *testing.T, commands func() *cobra.Command, further func(*cobra.Command) error) {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	missing := map[string]bool{}
 	for _, c := range commands().Commands() {
 		missing[c.Name()] = true
 	}
-	for _, line := range typed(string(text)) {
-		words, root := strings.Fields(line), commands()
-		if words[0] != root.Name() {
-			continue
-		}
+	for _, words := range Readme(t, commands().Name()) {
+		line, root := strings.Join(words, " "), commands()
 		c, rest, err := root.Find(words[1:])
 		if err == nil {
 			err = c.ParseFlags(rest)
@@ -44,6 +37,21 @@ func CheckReadme(t *testing.T, commands func() *cobra.Command, further func(*cob
 	for name := range missing {
 		t.Errorf("README.md does not name %s %s", commands().Name(), name)
 	}
+}
+
+// Readme returns the command lines that README.md has people type a program, in words.
+func Readme(t *testing.T, program string) (lines [][]string) {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range typed(string(text)) {
+		if words := strings.Fields(line); words[0] == program {
+			lines = append(lines, words)
+		}
+	}
+	return lines
 }
 
 // typed are the command lines of README.md: those of its steps, and those of its table, where a program is named once

@@ -8,6 +8,7 @@ import (
 	"tandem/app/config"
 	"tandem/app/control"
 	"tandem/engine"
+	"tandem/engine/mptcp"
 	"tandem/tunnel/upstream"
 )
 
@@ -18,31 +19,50 @@ type conduct struct {
 	costRate   config.Rate
 	establish  config.Establish
 	address    config.Address
-	inactivity config.Inactivity
+	inactivity config.Inactivity // as the bounds let it be
+	bounds     config.Bounds
 	privacy    config.Privacy
 	fastOpen   bool
+	implicit   bool // RobE_eSIM without asking
+	prototype  config.Prototype
 }
 
 // conduct is what the daemon was told, else what is set. It is the loop's.
 func (c *Client) conduct() conduct {
 	s := c.cfg.Told.Apply(c.settings)
-	return conduct{s.Scheduler, s.CostV, s.CostRate, s.Establish, s.Address, s.Inactivity, s.Privacy, s.FastOpen}
+	s.Inactivity.Time = s.Bounds.Bound(s.Inactivity.Time)
+	return conduct{
+		s.Scheduler, s.CostV, s.CostRate, s.Establish, s.Address, s.Inactivity, s.Bounds, s.Privacy, s.FastOpen, s.ImplicitESIM, s.Prototype,
+	}
 }
 
 // defaultScheduler is the name of the one that "" means.
 const defaultScheduler = "earliest"
 
+func (c conduct) schedulerName() config.Scheduler {
+	if c.scheduler == "" {
+		return defaultScheduler
+	}
+	return c.scheduler
+}
+
 // show says it to people, with the names of defaults.
 func (c conduct) show(s *control.State) {
-	if c.scheduler == "" {
-		c.scheduler = defaultScheduler
-	}
 	if c.costV == 0 {
 		c.costV = config.CostVDefault
 	}
-	s.Scheduler, s.CostV, s.CostRate, s.Inactivity = c.scheduler, c.costV, c.costRate, c.inactivity
+	s.Scheduler, s.CostV, s.CostRate, s.Inactivity = c.schedulerName(), c.costV, c.costRate, c.inactivity
 	s.Establish, s.Address = config.Establish(c.establish.Mode().String()), config.Address(c.address.Type().String())
 	s.Privacy, s.FastOpen = config.Privacy(c.privacy.Profile().String()), c.opensFast()
+	s.Bounds, s.ImplicitESIM, s.Prototype = c.bounds, c.implicit, config.Prototype(c.prototype.String())
+}
+
+// machine describes a bond, but for who is at its other end.
+func (c conduct) machine() mptcp.Config {
+	return mptcp.Config{
+		Scheduler: string(c.scheduler), CostV: int(c.costV), CostRate: c.costRate.Octets(),
+		Inactivity: c.inactivity.Engine(c.bounds), Prototype: c.prototype.Meaning(), Privacy: c.privacy.Profile(),
+	}
 }
 
 // opensFast reports whether what proxies are asked rides in SYNs. A cookie is for one address and tells who comes again,
@@ -98,12 +118,8 @@ func (m *manner) wish() engine.AddressType { return m.is.Load().address.Type() }
 func (m *manner) now() conduct {
 	is, made := *m.is.Load(), m.made
 	made.establish, made.address, made.inactivity = is.establish, is.address, is.inactivity
+	made.inactivity.Time = made.bounds.Bound(made.inactivity.Time)
 	return made
-}
-
-// inactivity is what the bond is made with.
-func (m *manner) inactivity() engine.Inactivity {
-	return engine.Inactivity{Time: m.made.inactivity.Time, Request: m.made.inactivity.Request}
 }
 
 // set changes it, also of the connections in the book.

@@ -15,27 +15,32 @@ import (
 // errClosedByHand is why a connection ends that somebody closes through the local API.
 var errClosedByHand = errors.New("closed with tandem connections")
 
-// linkName returns a function that names the link of a path.
-func (c *Client) linkName(ctx context.Context) (func(engine.PathID) string, error) {
-	names := map[engine.PathID]string{}
-	err := c.change(ctx, func() error {
+// A legend is what is told of connections beside what the engine knows of each.
+type legend struct {
+	links     map[engine.PathID]string // their names
+	scheduler config.Scheduler
+}
+
+func (c *Client) legend(ctx context.Context) (g legend, err error) {
+	g.links = map[engine.PathID]string{}
+	return g, c.change(ctx, func() error {
 		if c.live != nil {
+			g.scheduler = c.live.manner.made.schedulerName()
 			for _, l := range c.live.carried {
-				names[engine.PathID(l.slot)] = l.seen.Name
+				g.links[engine.PathID(l.slot)] = l.seen.Name
 			}
 		}
 		return nil
 	})
-	return func(id engine.PathID) string { return names[id] }, err
 }
 
 // Connections lists the connections that are carried.
 func (c *Client) Connections(ctx context.Context) ([]control.Connection, error) {
-	name, err := c.linkName(ctx)
+	g, err := c.legend(ctx)
 	all := []control.Connection{}
 	if v := c.now(); v != nil && err == nil {
 		for _, s := range v.dialer.book.streams() {
-			all = append(all, s.picture(name))
+			all = append(all, s.picture(g))
 		}
 	}
 	return all, err
@@ -43,7 +48,7 @@ func (c *Client) Connections(ctx context.Context) ([]control.Connection, error) 
 
 // Connection describes one of them, with its trace.
 func (c *Client) Connection(ctx context.Context, number int) (control.Connection, error) {
-	name, err := c.linkName(ctx)
+	g, err := c.legend(ctx)
 	if err != nil {
 		return control.Connection{}, err
 	}
@@ -51,7 +56,7 @@ func (c *Client) Connection(ctx context.Context, number int) (control.Connection
 	if err != nil {
 		return control.Connection{}, err
 	}
-	one := s.picture(name)
+	one := s.picture(g)
 	one.Trace = s.Trace()
 	return one, nil
 }
@@ -142,24 +147,25 @@ func (s *stream) plainly(id int, err error) error {
 	return fmt.Errorf("connection %d: %w", s.number, err)
 }
 
-// picture describes a connection; linkName names the link of a path.
-func (s *stream) picture(linkName func(engine.PathID) string) control.Connection {
+// picture describes a connection.
+func (s *stream) picture(g legend) control.Connection {
 	info := s.Info()
 	c := control.Connection{
 		Number: s.number, Target: s.target, State: info.State, Opened: s.since, Sent: info.Sent, Received: info.Received,
 		Subflows: []control.Subflow{}, Multipath: info.Multipath, Token: info.Token, Resent: info.Reinjected,
 		SendQueue: info.SendQueue, RecvQueue: info.RecvQueue,
-		FastOpen: info.FastOpen, Establish: info.Establish.String(), Inactivity: pictureInactivity(info.Inactivity),
+		FastOpen: info.FastOpen, Establish: info.Establish.String(), Scheduler: g.scheduler, Inactivity: pictureInactivity(info.Inactivity),
 	}
 	for _, f := range info.Subflows {
 		c.Subflows = append(c.Subflows, control.Subflow{
-			ID: int(f.ID), Link: linkName(f.Path), Local: f.Local, Remote: f.Remote, State: f.State,
+			ID: int(f.ID), Link: g.links[f.Path], Local: f.Local, Remote: f.Remote, State: f.State,
 			RTT: milliseconds(f.RTT), Sent: f.Sent, Received: f.Received,
 			Established: f.Established, Leaving: f.Leaving, Silent: f.Suspect, Backup: f.Backup, PeerBackup: f.PeerBackup,
 			RTTVar: milliseconds(f.RTTVar), RTTMin: milliseconds(f.RTTMin), RTO: milliseconds(f.RTO),
 			Window: f.Window, Threshold: f.Threshold, Outstanding: f.Outstanding, MSS: f.MSS,
 			Retransmits: f.Retransmits, Timeouts: f.Timeouts, Rate: 8 * float64(f.Rate), Pace: 8 * float64(f.Pace),
 			AskedLimit: config.RateOf(f.LimitDown), PeerLimit: config.RateOf(f.PeerLimit), Limit: config.RateOf(f.Limit), Muted: f.Muted,
+			Forward: milliseconds(f.Forward), Backward: milliseconds(f.Backward),
 		})
 	}
 	return c

@@ -80,7 +80,7 @@ func (d dialer) connect(ctx context.Context, target netip.AddrPort) (*engine.Con
 	return s.(*engine.Conn), nil
 }
 
-// open opens a connection of the bond.
+// open opens a connection of the bond, and returns it even if it failed.
 func (d dialer) open(ctx context.Context, to netip.AddrPort, opt engine.DialOptions) (*engine.Conn, error) {
 	opt.Establish, opt.Address, opt.Only = d.manner.mode(), d.manner.wish(), onlyOf(ctx)
 	opt.Paths = d.confiner.begin(opt.Paths, opt.Only)
@@ -90,13 +90,10 @@ func (d dialer) open(ctx context.Context, to netip.AddrPort, opt engine.DialOpti
 		err = c.Established(ctx)
 		doubt.Stop()
 	}
-	if err != nil {
-		if c != nil {
-			c.Abort(err)
-		}
-		return nil, err
+	if err != nil && c != nil {
+		c.Abort(err)
 	}
-	return c, nil
+	return c, err
 }
 
 // explain adds to the engine's error what the application is told: what the system's own TCP would say. What

@@ -5,7 +5,6 @@ import (
 
 	"tandem/app/config"
 	"tandem/engine"
-	"tandem/engine/mptcp"
 )
 
 // eventsMax bounds what waits for the loop; beyond it the oldest are lost.
@@ -42,17 +41,10 @@ func (n *news) take() []engine.Event {
 // bondConfig describes the bond with the hub. Packets that are not TCP have this device's addresses on the TUN here,
 // and those of the path that they take inside it.
 func (v *live) bondConfig() engine.BondConfig {
-	made := v.manner.made
-	return engine.BondConfig{
-		Config: mptcp.Config{
-			Paired: true, Scheduler: string(made.scheduler), CostV: int(made.costV), CostRate: made.costRate.Octets(),
-			Inactivity: v.manner.inactivity(), Privacy: made.privacy.Profile(),
-			Datagrams: engine.DatagramConfig{Near: true, Host4: v.inner.host4, Host6: v.inner.host6},
-		},
-		Name:    v.member.HubName,
-		Packets: v.lane.toApplications,
-		Event:   v.news.put,
-	}
+	m := v.manner.made.machine()
+	m.Paired = true
+	m.Datagrams = engine.DatagramConfig{Near: true, Host4: v.inner.host4, Host6: v.inner.host6}
+	return engine.BondConfig{Config: m, Name: v.member.HubName, Packets: v.lane.toApplications, Event: v.news.put}
 }
 
 // roles are the engine's names of roles; Never has none, because it has no path.

@@ -125,6 +125,7 @@ func (v *live) reconcile(links []platform.Link, now time.Time) {
 				v.open(l, now)
 				came = true
 			}
+			came = came || l.is.Gateway4 != r.Gateway4 || l.is.Gateway6 != r.Gateway6
 			l.is = r
 			v.renewLease(l, now)
 			v.reattach(l)
@@ -140,11 +141,10 @@ func (v *live) reconcile(links []platform.Link, now time.Time) {
 
 // moved reports whether the carrier of a link is of no use on the link as it is now.
 func (v *live) moved(l *link, is platform.Link) bool {
-	if v.native != nil {
+	if v.native != nil { // which finds the gateway by itself, and has no use for other addresses
 		was4, was6 := ownAddrs(l.seen)
-		if v4, v6 := ownAddrs(is); v4 != was4 || v6 != was6 {
-			return true
-		}
+		v4, v6 := ownAddrs(is)
+		return v4 != was4 || v6 != was6 || l.seen.Index != is.Index || l.seen.Name != is.Name || l.seen.MTU != is.MTU
 	}
 	return moved(l.seen, is, l.endpoint)
 }

@@ -9,12 +9,12 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"tandem/app/config"
 	"tandem/engine"
 	"tandem/engine/convert"
-	"tandem/engine/mptcp"
 	"tandem/platform"
 	"tandem/tunnel/carrier/native"
 	"tandem/tunnel/relay"
@@ -28,19 +28,27 @@ type nativeMode struct {
 	socks       *upstream.SOCKS
 	convert     *upstream.Convert
 
+	learnt time.Time // when it was last tried to learn of socks; the loop's
+
 	mu    sync.Mutex
 	proxy netip.AddrPort // zero: no link reaches one
 	plain bool           // it does not speak Multipath TCP
-	spoke spoken
+	full  string         // why the last connection got no port; "": it got one
+	roads roads
 }
+
+// NativePort is the first port that links to a proxy of another make use.
+const NativePort = 61000
 
 // Ranges of ports, all outside those that Linux gives to others. Each connection to a proxy takes one of them, and each
 // port a file for each link.
 const (
-	nativeFirst  = 61000
 	nativePorts  = 1024
 	nativeRanges = 4
 )
+
+// portsRemedy is what to do about ports that others hold.
+const portsRemedy = "ss -tan tells which; net.ipv4.ip_local_port_range should end before them"
 
 // nativeKeepalive is how long a connection may be silent before the NATs on its way are reminded of it.
 const nativeKeepalive = 100 * time.Second
@@ -49,14 +57,14 @@ const nativeKeepalive = 100 * time.Second
 func (v *live) newNative() (*nativeMode, error) {
 	n := &nativeMode{live: v}
 	for i := range nativeRanges {
-		n.first = uint16(nativeFirst + i*nativePorts)
+		n.first = uint16(NativePort + i*nativePorts)
 		n.last = n.first + nativePorts - 1
 		if v.foreign.free(n.first, n.last) {
 			return n, n.dial()
 		}
 	}
-	return nil, fmt.Errorf("ports %d to %d are needed, or those after them, and other programs hold some: ss -tan tells which; net.ipv4.ip_local_port_range should end before them",
-		nativeFirst, nativeFirst+nativePorts-1)
+	return nil, fmt.Errorf("ports %d to %d are needed, or those after them, and other programs hold some: %s",
+		NativePort, NativePort+nativePorts-1, portsRemedy)
 }
 
 // dial makes the dialer.
@@ -65,7 +73,7 @@ func (n *nativeMode) dial() (err error) {
 	case Implicit:
 	case Convert:
 		n.convert = upstream.NewConvert(upstream.ConvertConfig{
-			Converter: n.at, Open: n.open, Multipath: multipath, Rode: rode, Log: n.live.log,
+			Converter: n.at, Open: n.openOver, Path: began, Multipath: multipath, Rode: rode, Log: n.live.log,
 		})
 	default:
 		n.socks, err = upstream.NewSOCKS(upstream.SOCKSConfig{Proxy: n.at, User: u.User, Password: u.Password, Open: n.open})
@@ -95,15 +103,11 @@ func (d targets) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream,
 // bondConfig describes the bond, whose paths lead to anybody.
 func (n *nativeMode) bondConfig() engine.BondConfig {
 	made := n.live.manner.made
-	return engine.BondConfig{
-		Config: mptcp.Config{
-			Scheduler: string(made.scheduler), CostV: int(made.costV), CostRate: made.costRate.Octets(),
-			Inactivity: n.live.manner.inactivity(), Privacy: made.privacy.Profile(), FastOpen: made.opensFast(),
-			FirstPort: n.first, LastPort: n.last, Keepalive: nativeKeepalive,
-			Timestamps: made.scheduler == "owl", // they tell it the latency of each direction
-		},
-		Name: n.live.cfg.Upstream.Kind,
-	}
+	m := made.machine()
+	m.FastOpen, m.ImplicitESIM = made.opensFast(), made.implicit
+	m.FirstPort, m.LastPort, m.Keepalive = n.first, n.last, nativeKeepalive
+	m.Timestamps = made.scheduler == "owl" // they tell it the latency of each direction
+	return engine.BondConfig{Config: m, Name: n.live.cfg.Upstream.Kind}
 }
 
 // pathConfig describes the path of a link, whose own addresses it has.
@@ -132,6 +136,9 @@ func (n *nativeMode) bear(l *link) (bearer, error) {
 		Link: l.seen.Name, Local4: v4, Local6: v6, First: n.first, Last: n.last, Pin: n.live.cfg.Host.Pin(l.seen.Name),
 		Deliver: l.pipe.receive, Log: n.live.log,
 	})
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%w: %s", err, portsRemedy)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -160,33 +167,51 @@ func (n *nativeMode) choose() {
 		}
 	}
 	n.mu.Lock()
-	defer n.mu.Unlock()
+	was := n.proxy
 	n.proxy = best
+	n.mu.Unlock()
+	if best != was {
+		n.appeared()
+	}
 }
 
 // open is an upstream.Opener.
 func (n *nativeMode) open(ctx context.Context, to netip.AddrPort, first []byte, haste upstream.Haste) (relay.Stream, error) {
+	return n.openOver(ctx, to, first, haste, 0)
+}
+
+// openOver is an upstream.PathOpener. When octets of the SYN do not arrive over one path it tries the others.
+func (n *nativeMode) openOver(ctx context.Context, to netip.AddrPort, first []byte, haste upstream.Haste, over convert.Path) (relay.Stream, error) {
 	if !to.IsValid() {
 		return nil, fmt.Errorf("no link reaches the proxy: %w", engine.ErrNoPath)
 	}
-	opt := engine.DialOptions{First: first}
 	haste = n.live.manner.made.haste(haste)
-	opt.Early, opt.EarlyOnly = haste != upstream.Patient, haste == upstream.HastyOnly
-	if to == n.at() {
-		opt.Paths = n.honest()
+	for range beginsMax {
+		opt, with := engine.DialOptions{First: first}, haste
+		if to == n.at() {
+			var err error
+			if opt.Paths, with, err = n.begin(ctx, over, haste); err != nil {
+				return nil, err
+			}
+		}
+		opt.Early, opt.EarlyOnly = with != upstream.Patient, with == upstream.HastyOnly
+		c, err := n.live.dialer.open(ctx, to, opt)
+		if n.limited(to, err); err == nil {
+			n.opened(to, c.Info())
+			return c, nil
+		}
+		if !errors.Is(err, engine.ErrStripped) {
+			return nil, err
+		}
+		n.stripped(to, c.Info().Began)
 	}
-	c, err := n.live.dialer.open(ctx, to, opt)
-	if errors.Is(err, engine.ErrStripped) {
-		err = fmt.Errorf("%w: %w", convert.ErrStripped, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	n.opened(to, c.Info())
-	return c, nil
+	return nil, convert.ErrStripped
 }
 
-// opened takes note of whether the proxy spoke Multipath TCP over the path that a connection began on.
+// beginsMax bounds the paths over which it is tried in a row whether octets of a SYN arrive.
+const beginsMax = 8
+
+// opened takes note of what a connection tells of the proxy, and of the path that it began on.
 func (n *nativeMode) opened(to netip.AddrPort, info engine.Info) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -194,50 +219,29 @@ func (n *nativeMode) opened(to netip.AddrPort, info engine.Info) {
 		return
 	}
 	n.plain = info.Fallback
-	n.spoke.note(info.Subflows[0].Path, !info.Fallback)
+	n.roads.note(info)
 }
 
-// honest are the paths to begin with, because over others something may strip Multipath TCP; nil: it makes no difference.
-func (n *nativeMode) honest() []engine.PathID {
-	n.mu.Lock()
-	_, mute := n.spoke.both()
-	n.mu.Unlock()
-	if !mute {
-		return nil
-	}
-	all := n.live.bond.Paths()
+// stripped notes that octets of a SYN did not arrive over a path.
+func (n *nativeMode) stripped(to netip.AddrPort, p engine.PathID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.spoke.choose(all)
+	if to == n.proxy {
+		n.roads.strip(p)
+	}
 }
 
-// A spoken says over which paths the proxy speaks Multipath TCP. Over some a middlebox may strip it: a connection that
-// begins there keeps to that one link, and one that begins elsewhere gets all links but that.
-type spoken map[engine.PathID]bool
-
-func (s *spoken) note(p engine.PathID, multipath bool) {
-	if *s == nil {
-		*s = spoken{}
+// limited takes note of whether there was a port for a connection.
+func (n *nativeMode) limited(to netip.AddrPort, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	was := n.full
+	if n.full = ""; errors.Is(err, engine.ErrLimit) {
+		n.full = fmt.Sprintf("connections to %v are refused: there are as many as there can be, %d to one address", to, nativePorts)
 	}
-	(*s)[p] = multipath
-}
-
-// both reports whether it is so over some paths, and whether it is not over some.
-func (s spoken) both() (speaks, mute bool) {
-	for _, multipath := range s {
-		speaks, mute = speaks || multipath, mute || !multipath
+	if was == "" && n.full != "" {
+		n.live.log.Warn(n.full)
 	}
-	return speaks, mute
-}
-
-// choose leaves out the paths over which it is not so, unless that leaves none.
-func (s spoken) choose(paths []engine.PathInfo) (good []engine.PathID) {
-	for _, p := range paths {
-		if multipath, known := s[p.ID]; multipath || !known {
-			good = append(good, p.ID)
-		}
-	}
-	return good
 }
 
 // multipath reports whether the other end of a connection speaks Multipath TCP.
@@ -246,31 +250,48 @@ func multipath(s relay.Stream) bool {
 	return ok && !c.Info().Fallback
 }
 
-// rode tells what became of the octets that rode in a connection's SYN.
-func rode(s relay.Stream) (taken, stripped bool) {
+// began is the path that a connection began on, counted from 1.
+func began(s relay.Stream) convert.Path {
 	c, ok := s.(*engine.Conn)
 	if !ok {
-		return false, false
+		return 0
 	}
-	info := c.Info()
-	return info.FastOpen > 0 && !info.Stripped, info.Stripped
+	return convert.Path(c.Info().Began) + 1
 }
 
-// appeared: the way to the proxy is another one than before.
+// rode reports whether octets rode in a connection's SYN, and were all taken.
+func rode(s relay.Stream) bool {
+	c, ok := s.(*engine.Conn)
+	if !ok {
+		return false
+	}
+	info := c.Info()
+	return info.FastOpen > 0 && !info.Stripped
+}
+
+// appeared: the way to the proxy is another one than before. It runs in the loop.
 func (n *nativeMode) appeared() {
 	n.mu.Lock()
-	n.plain, n.spoke = false, nil
+	n.plain, n.roads = false, nil
 	n.mu.Unlock()
+	n.learnt = time.Time{}
+	if n.socks != nil {
+		n.socks.Forget()
+	}
 	if n.convert != nil {
 		n.convert.Forget()
 	}
 }
 
-// learn finds out, beside everything else, what saves round trips.
-func (n *nativeMode) learn() {
-	if n.socks == nil {
+// learnPeriod is how often that is tried of which nothing was learnt.
+const learnPeriod = time.Minute
+
+// learn finds out, beside everything else, what saves round trips. It runs in the loop.
+func (n *nativeMode) learn(now time.Time) {
+	if n.socks == nil || n.socks.Learnt() || now.Sub(n.learnt) < learnPeriod {
 		return
 	}
+	n.learnt = now
 	n.live.beside.Go(func() {
 		if err := n.socks.Learn(n.live.ctx); err != nil {
 			n.live.log.Debug("the proxy was not asked whether it takes requests with the greeting", "err", err)
@@ -287,8 +308,10 @@ func (n *nativeMode) notice() string {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	speaks, mute := n.spoke.both()
+	speaks, mute := n.roads.both()
 	switch {
+	case n.full != "":
+		return n.full
 	case speaks && mute:
 		return fmt.Sprintf("something on one of the links strips Multipath TCP: connections to the proxy at %v begin on the others", n.proxy)
 	case n.plain:

@@ -28,6 +28,8 @@ type street struct {
 	strip map[string]bool                   // links on which a middlebox takes the options of Multipath TCP away
 	taken map[uint16]bool                   // first ports of ranges that others have
 	hasty bool                              // hosts take octets with a SYN
+	takes map[string]bool                   // links over which somebody answers SYNs in place of hosts, and whether with their octets; nil: none
+	syns  map[string]int                    // that were so answered
 	knock int
 }
 
@@ -100,7 +102,12 @@ func (l *nativeLink) Send(pkts [][]byte) error {
 		l.n.Sent++
 		l.n.SentOctets += uint64(len(pkt))
 		to, deaf, strips := l.street.hosts[p.Target], l.street.deaf[l.cfg.Link], l.street.strip[l.cfg.Link]
+		takes := l.street.takes
 		l.street.mu.Unlock()
+		if takes != nil {
+			l.street.answer(l, pkt)
+			continue
+		}
 		if to != nil && !deaf {
 			to.Deliver([][]byte{passed(pkt, strips)})
 		}

@@ -9,6 +9,7 @@ import (
 	"tandem/app/config"
 	"tandem/app/control"
 	"tandem/engine"
+	"tandem/tunnel/upstream"
 )
 
 // TestUpstreamStripped: over a link on which something strips Multipath TCP connections begin no more, once that was seen.
@@ -73,28 +74,43 @@ func TestImplicitUpstream(t *testing.T) {
 	s.until("both links", func() bool { return len(s.overLinks(all[0].Number)) == 2 })
 }
 
-// TestSpoken: paths of which it is known that something strips Multipath TCP there are left out, unless that leaves none.
-func TestSpoken(t *testing.T) {
-	paths := make([]engine.PathInfo, 3)
-	for i := range paths {
-		paths[i].ID = engine.PathID(i)
+// TestRoads: paths of which it is known that something strips Multipath TCP there are left out, unless that leaves none; so are,
+// with haste, those where octets of a SYN do not arrive. If they arrive nowhere, who insists on them is told.
+func TestRoads(t *testing.T) {
+	type ids = []engine.PathID
+	speaks, mute, strips, both := road{speaks: true}, road{mute: true}, road{speaks: true, strips: true}, road{mute: true, strips: true}
+	for _, c := range []struct {
+		known  roads
+		haste  upstream.Haste
+		want   ids
+		with   upstream.Haste
+		refuse bool
+	}{
+		{nil, upstream.Patient, ids{0, 1, 2}, upstream.Patient, false},
+		{nil, upstream.HastyOnly, ids{0, 1, 2}, upstream.HastyOnly, false},
+		{roads{0: speaks}, upstream.Patient, ids{0, 1, 2}, upstream.Patient, false},
+		{roads{0: mute}, upstream.Patient, ids{1, 2}, upstream.Patient, false},
+		{roads{0: mute, 1: speaks, 7: mute}, upstream.Hasty, ids{1, 2}, upstream.Hasty, false},
+		{roads{0: mute, 1: mute, 2: mute}, upstream.Hasty, ids{0, 1, 2}, upstream.Hasty, false},
+		{roads{0: strips, 1: speaks}, upstream.HastyOnly, ids{1, 2}, upstream.HastyOnly, false},
+		{roads{0: strips, 1: speaks}, upstream.Patient, ids{0, 1, 2}, upstream.Patient, false},
+		{roads{0: strips, 1: mute, 2: strips}, upstream.Hasty, ids{0, 2}, upstream.Patient, false},
+		{roads{0: both, 1: both, 2: both}, upstream.HastyOnly, ids{0, 1, 2}, upstream.Patient, true},
+	} {
+		got, with, ok := c.known.begin(ids{0, 1, 2}, c.haste)
+		if !slices.Equal(got, c.want) || with != c.with || ok == c.refuse {
+			t.Errorf("%v, haste %d: %v, %d, %v", c.known, c.haste, got, with, ok)
+		}
+	}
+	if got, with, ok := (roads{0: strips}).begin(nil, upstream.HastyOnly); len(got) != 0 || with != upstream.HastyOnly || !ok {
+		t.Errorf("without a path: %v, %d, %v", got, with, ok)
 	}
 	for _, c := range []struct {
-		known        spoken
-		want         []engine.PathID
-		speaks, mute bool
-	}{
-		{nil, []engine.PathID{0, 1, 2}, false, false},
-		{spoken{0: true}, []engine.PathID{0, 1, 2}, true, false},
-		{spoken{0: false}, []engine.PathID{1, 2}, false, true},
-		{spoken{0: false, 1: true, 7: false}, []engine.PathID{1, 2}, true, true},
-		{spoken{0: false, 1: false, 2: false}, nil, false, true},
-	} {
-		if got := c.known.choose(paths); !slices.Equal(got, c.want) {
-			t.Errorf("%v: %v, want %v", c.known, got, c.want)
-		}
-		if speaks, mute := c.known.both(); speaks != c.speaks || mute != c.mute {
-			t.Errorf("%v: %v, %v", c.known, speaks, mute)
+		known               roads
+		speaks, mute, sound bool
+	}{{nil, false, false, true}, {roads{0: speaks}, true, false, true}, {roads{0: speaks, 1: mute}, true, true, false}, {roads{0: strips}, true, false, false}} {
+		if speaks, mute := c.known.both(); speaks != c.speaks || mute != c.mute || c.known.sound() != c.sound {
+			t.Errorf("%v: %v, %v, %v", c.known, speaks, mute, c.known.sound())
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -53,7 +54,7 @@ func TestSOCKSUpstream(t *testing.T) {
 	if _, err := s.client.Dial(s.ctx(), netip.AddrPortFrom(somewhere.Addr(), 81)); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("refused target: %v", err)
 	}
-	if _, err := s.client.Join(s.ctx(), "whatever"); err != errUpstream {
+	if _, err := s.client.Join(s.ctx(), "whatever"); err != errUpstream || !strings.Contains(err.Error(), "without") {
 		t.Errorf("join: %v", err)
 	}
 	if err := s.client.Leave(s.ctx()); err != errUpstream {
@@ -136,6 +137,44 @@ func TestUpstreamPlain(t *testing.T) {
 	s.connected("wlan0", "wwan0")
 	echoes(t, s.dial(), 10_000)
 	s.wait("the reason", func(st control.State) bool { return strings.Contains(st.Reason, "does not speak Multipath TCP") })
+	s.mu.Lock()
+	was := s.links["wlan0"]
+	s.mu.Unlock()
+	changed := s.world.links[0]
+	changed.Gateway4 = netip.MustParseAddr("10.0.1.254")
+	s.world.host.SetLinks(changed, s.world.links[1])
+	s.wait("over another gateway it may", func(st control.State) bool { return st.Reason == "" })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.links["wlan0"] != was || was.closed {
+		t.Error("the carrier is another one")
+	}
+}
+
+// TestNativeChoose: the proxy's address is the one that most links reach. What was learnt of another does not count for it.
+func TestNativeChoose(t *testing.T) {
+	four, six := netip.MustParsePrefix("10.0.0.2/24"), netip.MustParsePrefix("2001:db8::2/64")
+	proxy6 := netip.MustParseAddrPort("[2001:db8:1::7]:1080")
+	both := &link{seen: platform.Link{Addrs: []netip.Prefix{four, six}}}
+	only6 := &link{seen: platform.Link{Addrs: []netip.Prefix{six}}}
+	v := &live{endpoints: []netip.AddrPort{proxyAt, proxy6}}
+	n := &nativeMode{live: v}
+	for _, c := range []struct {
+		carried map[string]*link
+		want    netip.AddrPort
+		forgets bool
+	}{
+		{map[string]*link{"a": both}, proxyAt, true},
+		{map[string]*link{"a": both}, proxyAt, false},
+		{map[string]*link{"a": both, "b": only6}, proxy6, true},
+		{map[string]*link{"b": only6}, proxy6, false},
+		{nil, netip.AddrPort{}, true},
+	} {
+		n.plain, n.roads, v.carried = true, roads{0: {mute: true}}, c.carried
+		if n.choose(); n.at() != c.want || n.plain == c.forgets || (n.roads == nil) != c.forgets {
+			t.Errorf("of %d links: %v, plain %v, %v", len(c.carried), n.at(), n.plain, n.roads)
+		}
+	}
 }
 
 // TestUpstreamAway: what is unreachable is the proxy, and why is said with the link.
@@ -166,7 +205,7 @@ func TestNativePorts(t *testing.T) {
 	}
 	other := newStreet(t)
 	for i := range uint16(nativeRanges) {
-		other.taken[nativeFirst+i*nativePorts] = true
+		other.taken[NativePort+i*nativePorts] = true
 	}
 	cfg := other.config()
 	cfg.Upstream = &Upstream{Kind: SOCKS5, Endpoint: proxyAt.String()}
@@ -178,6 +217,65 @@ func TestNativePorts(t *testing.T) {
 	if err := c.Run(other.ctx()); err == nil || !strings.Contains(err.Error(), "ports 61000 to 62023 are needed") {
 		t.Errorf("run: %v", err)
 	}
+}
+
+// TestNativePortsLater: of a link that appears later the ports may be taken, and its reason says what to do.
+func TestNativePortsLater(t *testing.T) {
+	s := newStreet(t)
+	s.links["wwan0"] = &nativeLink{street: s}
+	s.host(proxyAt, false, socks5(t))
+	s.run("socks5://"+proxyAt.String(), nil)
+	s.wait("the reason", func(st control.State) bool {
+		return slices.ContainsFunc(st.Links, func(l control.Link) bool {
+			return l.Name == "wwan0" && l.State == control.LinkUnusable && strings.Contains(l.Reason, "net.ipv4.ip_local_port_range")
+		})
+	})
+}
+
+// TestNativePortsRunOut: that connections are refused because each port has one is said, until there is one again.
+func TestNativePortsRunOut(t *testing.T) {
+	s := newStreet(t)
+	s.host(proxyAt, false, socks5(t))
+	s.run("socks5://"+proxyAt.String(), nil)
+	s.connected("wlan0", "wwan0")
+	s.mu.Lock()
+	proxy := s.hosts[proxyAt.Addr()]
+	delete(s.hosts, proxyAt.Addr()) // it answers no more
+	s.mu.Unlock()
+	var all []*engine.Conn
+	s.until("no port", func() bool {
+		for { // what the proxy was asked before gives its ports back meanwhile
+			c, err := s.client.now().bond.Open(proxyAt, engine.DialOptions{})
+			if errors.Is(err, engine.ErrLimit) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, c)
+		}
+		ctx, cancel := context.WithTimeout(s.ctx(), time.Second)
+		defer cancel()
+		_, err := s.client.Dial(ctx, somewhere)
+		return errors.Is(err, engine.ErrLimit) && errors.Is(err, syscall.ECONNREFUSED)
+	})
+	s.wait("the reason", func(st control.State) bool {
+		return strings.Contains(st.Reason, "there are as many as there can be, 1024 to one address")
+	})
+	s.mu.Lock()
+	s.hosts[proxyAt.Addr()] = proxy
+	s.mu.Unlock()
+	for _, c := range all {
+		c.Abort(nil)
+	}
+	s.until("a port", func() bool {
+		c, err := s.client.Dial(s.ctx(), somewhere)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+	s.wait("no reason", func(st control.State) bool { return st.Reason == "" })
 }
 
 // A counter says how often a host was connected to.

@@ -64,8 +64,8 @@ func (v *live) advance(now time.Time) (awaited bool) {
 	}
 	switch {
 	case alive:
-		if v.native != nil && !v.met {
-			v.native.learn()
+		if v.native != nil {
+			v.native.learn(now)
 		}
 		v.silence, v.met = time.Time{}, true
 	case v.silence.IsZero():

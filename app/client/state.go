@@ -8,6 +8,7 @@ import (
 
 	"tandem/app/config"
 	"tandem/app/control"
+	"tandem/app/tally"
 	"tandem/tunnel/carrier"
 )
 
@@ -100,6 +101,7 @@ func (c *Client) show(now time.Time) {
 		s.Connections = v.dialer.book.count()
 		s.Races, s.Switches = v.counters.Races, v.counters.Switches
 		s.FastOpens, s.FastOpensRefused = v.counters.FastOpens, v.counters.FastOpensRefused
+		s.Counters = v.tally()
 		how = v.manner.now()
 		for _, l := range v.carried {
 			if l.alive && l.endpoint.IsValid() && len(c.member.Endpoints) > 1 {
@@ -117,6 +119,15 @@ func (c *Client) show(now time.Time) {
 	c.publish(s, c.live)
 }
 
+// tally is all that is counted: by the bond, and of a converter.
+func (v *live) tally() tally.Tally {
+	t := tally.Of(v.counters)
+	if v.native != nil && v.native.convert != nil {
+		t.AddAll("convert_", v.native.convert.Counters())
+	}
+	return t
+}
+
 func (c *Client) showLinks() []control.Link {
 	links := make([]control.Link, 0, len(c.links))
 	for _, r := range c.links {
@@ -132,6 +143,7 @@ func (c *Client) showLinks() []control.Link {
 			state, reason = c.live.linkState(r.ID)
 			if k := c.live.carried[r.ID]; k != nil && k.alive {
 				l.RTT, l.Loss = milliseconds(k.rtt), k.path.Loss
+				l.Forward, l.Backward = milliseconds(k.path.Forward), milliseconds(k.path.Backward)
 			}
 		case ok:
 			state, reason = control.LinkOff, ""

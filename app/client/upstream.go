@@ -52,6 +52,8 @@ func (u *Upstream) check() error {
 		return fmt.Errorf("a proxy of the kind %s knows no users", u.Kind)
 	case u.User == "" && u.Password != "":
 		return errors.New("a password without a user")
+	case u.User != "" && u.Password == "":
+		return errors.New("a user without a password, which no proxy takes (RFC 1929)")
 	}
 	return nil
 }
@@ -62,4 +64,4 @@ func (u *Upstream) membership() *config.Membership {
 }
 
 // errUpstream is what joining and leaving fail with.
-var errUpstream = errors.New("this daemon uses a proxy of another make and no hub: it was started with --hub")
+var errUpstream = errors.New("this daemon uses a proxy of another make and no hub: it was started with --hub, and has to be without")

@@ -17,7 +17,6 @@ func TestParseUpstream(t *testing.T) {
 	}{
 		{"socks5://203.0.113.7:1080", Upstream{Kind: SOCKS5, Endpoint: "203.0.113.7:1080"}},
 		{"socks5://me:se%40cret@proxy.example:1080", Upstream{SOCKS5, "proxy.example:1080", "me", "se@cret"}},
-		{"socks5://me@proxy.example:1080", Upstream{SOCKS5, "proxy.example:1080", "me", ""}},
 		{"implicit://gateway.example:443", Upstream{Kind: Implicit, Endpoint: "gateway.example:443"}},
 		{"convert://[2001:db8::7]:5124", Upstream{Kind: Convert, Endpoint: "[2001:db8::7]:5124"}},
 	} {
@@ -39,6 +38,8 @@ func TestParseUpstream(t *testing.T) {
 		"convert://me:secret@h:5124":  "no users",
 		"implicit://me:secret@h:443":  "no users",
 		"socks5://:secret@h:1080":     "without a user",
+		"socks5://me@h:1080":          "without a password",
+		"socks5://me:@h:1080":         "without a password",
 		"socks5://me:secret@h:port":   "HOST:PORT",
 		"socks5://me:secret@h:1080/x": "HOST:PORT",
 	} {

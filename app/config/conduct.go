@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tandem/engine"
+	"tandem/engine/mptcp"
 	"tandem/engine/schedule"
 )
 
@@ -82,6 +83,9 @@ type Inactivity struct {
 // InactivityMax is the longest: what the engine keeps.
 const InactivityMax = 24 * time.Hour
 
+// InactivityLeast is what the other end is granted at least, where it asks, unless Bounds say otherwise.
+const InactivityLeast = 100 * time.Second
+
 // ParseInactivity reads a duration such as 90s, 30m or 2h, and announce or request after a comma; 0 or "none" is none.
 func ParseInactivity(text string) (i Inactivity, err error) {
 	long, how, said := strings.Cut(strings.TrimSpace(text), ",")
@@ -117,14 +121,122 @@ func (i Inactivity) String() string {
 	if i.Time == 0 {
 		return "none"
 	}
-	text := i.Time.String()
+	text := brief(i.Time)
+	if i.Request {
+		text += ",request"
+	}
+	return text
+}
+
+// brief writes a duration without the zeros at its end.
+func brief(d time.Duration) string {
+	text := d.String()
 	for _, zero := range []string{"m0s", "h0m"} {
 		if strings.HasSuffix(text, zero) {
 			text = text[:len(text)-len("0s")]
 		}
 	}
-	if i.Request {
-		text += ",request"
-	}
 	return text
+}
+
+// Bounds are what becomes of the time that the other end asks connections to be idle for: no less than Least, and no more
+// than Most, which no connection exceeds; or Fixed: what it asks for changes nothing. The zero Bounds are those of the engine,
+// InactivityLeast and InactivityMax. They are written as 100s,24h, or as fixed.
+type Bounds struct {
+	Least, Most time.Duration
+	Fixed       bool
+}
+
+// ParseBounds reads two durations with a comma between, or fixed.
+func ParseBounds(text string) (b Bounds, err error) {
+	if strings.TrimSpace(text) == "fixed" {
+		return Bounds{Fixed: true}, nil
+	}
+	least, most, two := strings.Cut(text, ",")
+	b.Least, err = time.ParseDuration(strings.TrimSpace(least))
+	if err == nil {
+		b.Most, err = time.ParseDuration(strings.TrimSpace(most))
+	}
+	switch {
+	case err != nil || !two:
+		return Bounds{}, fmt.Errorf("%q is neither fixed nor two times such as 100s,24h", text)
+	case b.Least < time.Second || b.Most < b.Least || b.Most > InactivityMax:
+		return Bounds{}, errors.New("a connection may be idle for a second up to a day (1s,24h), the lesser time first")
+	case b == Bounds{Least: InactivityLeast, Most: InactivityMax}:
+		return Bounds{}, nil
+	}
+	return b, nil
+}
+
+// Bound is the longest that a connection may be idle.
+func (b Bounds) Bound(d time.Duration) time.Duration {
+	if b.Most == 0 {
+		return min(d, InactivityMax)
+	}
+	return min(d, b.Most)
+}
+
+// UnmarshalText reads what ParseBounds reads.
+func (b *Bounds) UnmarshalText(text []byte) (err error) {
+	*b, err = ParseBounds(string(text))
+	return err
+}
+
+// MarshalText writes what ParseBounds reads.
+func (b Bounds) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+// String is what ParseBounds reads.
+func (b Bounds) String() string {
+	switch {
+	case b.Fixed:
+		return "fixed"
+	case b == Bounds{}:
+		b.Least, b.Most = InactivityLeast, InactivityMax
+	}
+	return brief(b.Least) + "," + brief(b.Most)
+}
+
+// Engine is the engine's form of both.
+func (i Inactivity) Engine(b Bounds) engine.Inactivity {
+	return engine.Inactivity{Time: b.Bound(i.Time), Request: i.Request, Fixed: b.Fixed, Least: b.Least, Most: b.Most}
+}
+
+// Prototype is what the option of four octets means that the prototypes of two drafts have in common; "": none.
+type Prototype string
+
+// Prototypes names all meanings, the default first.
+const Prototypes = "none, inactivity or rate-limit"
+
+// Validate says when it can mean no such thing.
+func (p *Prototype) Validate() error {
+	if _, ok := p.meaning(); !ok {
+		return fmt.Errorf("%q is no meaning of the prototypes' option: %s", *p, Prototypes)
+	}
+	return nil
+}
+
+// Meaning is the engine's name of it.
+func (p Prototype) Meaning() mptcp.Prototype {
+	meaning, _ := p.meaning()
+	return meaning
+}
+
+func (p Prototype) meaning() (m mptcp.Prototype, ok bool) {
+	switch p {
+	case "", "none":
+		return mptcp.PrototypeIgnored, true
+	case "inactivity":
+		return mptcp.PrototypeInactivity, true
+	case "rate-limit":
+		return mptcp.PrototypeRateLimit, true
+	}
+	return m, false
+}
+
+// String is its name.
+func (p Prototype) String() string {
+	if p == "" {
+		return "none"
+	}
+	return string(p)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tandem/engine"
+	"tandem/engine/mptcp"
 	"tandem/engine/schedule"
 )
 
@@ -76,6 +77,59 @@ func TestInactivity(t *testing.T) {
 	}
 }
 
+func TestBounds(t *testing.T) {
+	for text, want := range map[string]Bounds{
+		"100s,24h": {}, "1m, 1h": {Least: time.Minute, Most: time.Hour}, "90s,90s": {Least: 90 * time.Second, Most: 90 * time.Second},
+		"fixed": {Fixed: true}, " fixed ": {Fixed: true},
+	} {
+		got, err := ParseBounds(text)
+		if err != nil || got != want {
+			t.Errorf("%q: %+v, %v, want %+v", text, got, err, want)
+		}
+		if again, err := ParseBounds(got.String()); err != nil || again != want {
+			t.Errorf("%q is written as %q: %+v, %v", text, got, again, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"": "neither fixed", "1h": "neither fixed", "1h,": "neither fixed", "1m,1h,2h": "neither fixed", "fixed,1h": "neither fixed",
+		"1h,1m": "the lesser time first", "900ms,1h": "the lesser time first", "1h,25h": "the lesser time first", "-1h,1h": "the lesser time first",
+	} {
+		if got, err := ParseBounds(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, %v, want %q", text, got, err, want)
+		}
+	}
+	if text := (Bounds{}).String(); text != "1m40s,24h" {
+		t.Errorf("the zero Bounds are written as %q", text)
+	}
+	for _, c := range []struct {
+		b    Bounds
+		want engine.Inactivity
+	}{
+		{Bounds{}, engine.Inactivity{Time: 2 * time.Hour, Request: true}},
+		{Bounds{Fixed: true}, engine.Inactivity{Time: 2 * time.Hour, Request: true, Fixed: true}},
+		{Bounds{Least: time.Minute, Most: time.Hour}, engine.Inactivity{Time: time.Hour, Request: true, Least: time.Minute, Most: time.Hour}},
+	} {
+		if got := (Inactivity{Time: 2 * time.Hour, Request: true}).Engine(c.b); got != c.want {
+			t.Errorf("%v: %+v, want %+v", c.b, got, c.want)
+		}
+	}
+}
+
+func TestPrototype(t *testing.T) {
+	for i, name := range strings.Split(strings.ReplaceAll(Prototypes, " or ", ", "), ", ") {
+		p := Prototype(name)
+		if err := p.Validate(); err != nil || p.Meaning() != mptcp.Prototype(i) || p.String() != name {
+			t.Errorf("%s is %v, %v", name, p.Meaning(), err)
+		}
+	}
+	if p := Prototype(""); p.Validate() != nil || p.Meaning() != mptcp.PrototypeIgnored || p.String() != "none" {
+		t.Errorf("the default is %v", p.Meaning())
+	}
+	if p := Prototype("both"); p.Validate() == nil {
+		t.Error("the option means both")
+	}
+}
+
 // What the engine is told: octets a second of limits, thousandths of prices. A limit stays one.
 func TestUnitsOfTheEngine(t *testing.T) {
 	for text, want := range map[string]int{"none": 0, "5M": 625_000, "1k": 125, "7bit": 1, "1bit": 1} {
@@ -114,6 +168,25 @@ func FuzzInactivity(f *testing.F) {
 		}
 		if again, err := ParseInactivity(i.String()); err != nil || again != i {
 			t.Fatalf("%q is %+v, written %q, which is %+v, %v", text, i, i, again, err)
+		}
+	})
+}
+
+// FuzzBounds: what is understood is within bounds, and is understood again as it is written.
+func FuzzBounds(f *testing.F) {
+	for _, seed := range []string{"100s,24h", "1m, 1h", "fixed", " fixed", "1h,1m", "1h", ",", "1ns,24h", "1s,24h0m1s", "-1s,1s", "9223372036854775807ns,1s"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		b, err := ParseBounds(text)
+		if err != nil {
+			return
+		}
+		if !b.Fixed && b != (Bounds{}) && (b.Least < time.Second || b.Most < b.Least || b.Most > InactivityMax) || b.Fixed && b != (Bounds{Fixed: true}) {
+			t.Fatalf("%q: %+v", text, b)
+		}
+		if again, err := ParseBounds(b.String()); err != nil || again != b {
+			t.Fatalf("%q is %+v, written %q, which is %+v, %v", text, b, b, again, err)
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"tandem/platform"
 )
@@ -81,7 +82,7 @@ func tooWide(name string, mode, allowed fs.FileMode) error {
 	if mode.Perm()&^allowed == 0 || runtime.GOOS == "windows" {
 		return nil
 	}
-	return fmt.Errorf("%s is open to other users (%04o): its keys may be known to them; if not, run chmod %04o %s", name, mode.Perm(), allowed, name)
+	return fmt.Errorf("%s is open to other users (%04o): what it keeps secret may be known to them; if not, run chmod %04o %s", name, mode.Perm(), allowed, name)
 }
 
 // Lock makes this process the only daemon with that state until it closes the lock, or ends.
@@ -97,6 +98,27 @@ func (f Folder) Lock() (io.Closer, error) {
 		return nil, fmt.Errorf("another tandem daemon is running: it uses the state in %s", f)
 	}
 	return lock, err
+}
+
+// secretMax bounds a file that holds a secret of a line, in octets.
+const secretMax = 4096
+
+// ReadSecret reads a line from a file that is open to its owner alone.
+func ReadSecret(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if err := tooWide(name, info.Mode(), 0o600); err != nil {
+		return "", err
+	}
+	text, err := io.ReadAll(io.LimitReader(f, secretMax))
+	return strings.TrimSpace(string(text)), err
 }
 
 // load reads a file of the folder into value, which has its defaults. Without such a file the error is

@@ -87,11 +87,14 @@ type Settings struct {
 
 	Establish  Establish  `json:"establish"` // "": the default
 	Inactivity Inactivity `json:"inactivity"`
-	Address    Address    `json:"address"` // that connections begin with, where there is a choice
+	Bounds     Bounds     `json:"inactivity_bounds"` // of what the other end asks for
+	Address    Address    `json:"address"`           // that connections begin with, where there is a choice
 
 	// Of proxies of other makes, which are not told by a tunnel.
-	Privacy  Privacy `json:"privacy"`   // "": the default
-	FastOpen bool    `json:"fast_open"` // what is asked of them rides in the SYN, where they allow it (RFC 7413)
+	Privacy      Privacy   `json:"privacy"`       // "": the default
+	FastOpen     bool      `json:"fast_open"`     // what is asked of them rides in the SYN, where they allow it (RFC 7413)
+	ImplicitESIM bool      `json:"implicit_esim"` // with Establish "esim" they are not asked whether they can
+	Prototype    Prototype `json:"prototype"`     // "": the default
 }
 
 // NewSettings returns the settings of a device on which nobody decided anything.

@@ -14,8 +14,13 @@ type Change struct {
 	Establish  *config.Establish  `json:"establish,omitempty"`  // of those that begin from now on
 	Address    *config.Address    `json:"address,omitempty"`    // too
 	Inactivity *config.Inactivity `json:"inactivity,omitempty"` // of all
-	Privacy    *config.Privacy    `json:"privacy,omitempty"`    // from the next up, or start, on
-	FastOpen   *bool              `json:"fast_open,omitempty"`  // too
+
+	// From the next up, or start, on.
+	Bounds       *config.Bounds    `json:"inactivity_bounds,omitempty"`
+	Privacy      *config.Privacy   `json:"privacy,omitempty"`
+	FastOpen     *bool             `json:"fast_open,omitempty"`
+	ImplicitESIM *bool             `json:"implicit_esim,omitempty"`
+	Prototype    *config.Prototype `json:"prototype,omitempty"`
 }
 
 // Apply returns settings with what is to change changed.
@@ -26,8 +31,11 @@ func (c Change) Apply(s config.Settings) config.Settings {
 	replace(&s.Establish, c.Establish)
 	replace(&s.Address, c.Address)
 	replace(&s.Inactivity, c.Inactivity)
+	replace(&s.Bounds, c.Bounds)
 	replace(&s.Privacy, c.Privacy)
 	replace(&s.FastOpen, c.FastOpen)
+	replace(&s.ImplicitESIM, c.ImplicitESIM)
+	replace(&s.Prototype, c.Prototype)
 	return s
 }
 
@@ -39,15 +47,19 @@ func (c Change) Without(d Change) Change {
 	drop(&c.Establish, d.Establish)
 	drop(&c.Address, d.Address)
 	drop(&c.Inactivity, d.Inactivity)
+	drop(&c.Bounds, d.Bounds)
 	drop(&c.Privacy, d.Privacy)
 	drop(&c.FastOpen, d.FastOpen)
+	drop(&c.ImplicitESIM, d.ImplicitESIM)
+	drop(&c.Prototype, d.Prototype)
 	return c
 }
 
 // Validate says what of it cannot be meant.
 func (c Change) Validate() error {
 	s := c.Apply(config.Settings{})
-	return errors.Join(s.Scheduler.Validate(), s.CostV.Validate(), s.Establish.Validate(), s.Address.Validate(), s.Privacy.Validate())
+	return errors.Join(s.Scheduler.Validate(), s.CostV.Validate(), s.Establish.Validate(), s.Address.Validate(), s.Privacy.Validate(),
+		s.Prototype.Validate())
 }
 
 func drop[T any](is **T, decided *T) {

@@ -26,9 +26,10 @@ type Connection struct {
 	SendQueue int            `json:"send_queue"`
 	RecvQueue int            `json:"recv_queue"`
 
-	FastOpen   int        `json:"fast_open"` // octets that rode in the SYN and were taken
-	Establish  string     `json:"establish"` // how it was begun
-	Inactivity Inactivity `json:"inactivity"`
+	FastOpen   int              `json:"fast_open"` // octets that rode in the SYN and were taken
+	Establish  string           `json:"establish"` // how it was begun
+	Scheduler  config.Scheduler `json:"scheduler"` // what chooses links for its packets
+	Inactivity Inactivity       `json:"inactivity"`
 
 	Trace string `json:"trace,omitempty"` // its last events, when asked for by its number
 }
@@ -75,6 +76,9 @@ type Subflow struct {
 	PeerLimit  config.Rate `json:"peer_limit"`  // that it asks of this end
 	Limit      config.Rate `json:"limit"`       // that this end keeps to, on it or on its link
 	Muted      bool        `json:"muted"`       // the other end wants nothing new over it
+
+	Forward  float64 `json:"forward_ms"` // latency to the other end, and from it: as of links
+	Backward float64 `json:"backward_ms"`
 }
 
 // SubflowOpen says which subflow a connection shall open: over a link, or from an address.

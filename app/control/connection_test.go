@@ -63,12 +63,12 @@ func TestConnectionIsAPromise(t *testing.T) {
 	text, err := json.MarshalIndent(Connection{
 		Number: 7, Target: netip.MustParseAddrPort("192.0.2.1:443"), State: "open", Opened: time.Unix(1e9, 0).UTC(), Sent: 1000, Received: 2000,
 		Multipath: true, Token: 1, Resent: 10, SendQueue: 5, RecvQueue: 6, FastOpen: 26, Trace: "syn",
-		Establish: "sim", Inactivity: Inactivity{Own: 7200, Peer: 100, Request: true, Used: 7200, Left: 7199.5},
+		Establish: "sim", Scheduler: "owl", Inactivity: Inactivity{Own: 7200, Peer: 100, Request: true, Used: 7200, Left: 7199.5},
 		Subflows: []Subflow{{
 			ID: 1, Link: "wlan0", Local: netip.MustParseAddrPort("10.0.0.2:4000"), Remote: netip.MustParseAddrPort("192.0.2.1:443"),
 			State: "ESTABLISHED", RTT: 21.5, Sent: 600, Received: 1500, Established: true, PeerBackup: true, RTTVar: 2, RTTMin: 20, RTO: 200,
 			Window: 14000, Threshold: 7000, Outstanding: 1400, MSS: 1360, Retransmits: 2, Timeouts: 1, Rate: 8e6, Pace: 9e6,
-			AskedLimit: 5e6, PeerLimit: 1e6, Limit: 1e6, Muted: true,
+			AskedLimit: 5e6, PeerLimit: 1e6, Limit: 1e6, Muted: true, Forward: 12.5, Backward: 9,
 		}},
 	}, "", "\t")
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"tandem/app/config"
+	"tandem/app/tally"
 	"tandem/platform/caller"
 )
 
@@ -245,11 +246,12 @@ func TestStateIsAPromise(t *testing.T) {
 		Links: []Link{{
 			Name: "wlan0", Kind: "wifi", Role: config.Primary, State: LinkConnected, RTT: 21.5, Loss: 0.01, Rx: 1000, Tx: 2000,
 			RxRate: 8e6, TxRate: 1e5, PublicAddr: "192.0.2.7", LimitUp: 5e6, Cap: 20e9, ResetDay: 1,
-			Granted: true, PeerUp: 1e6, PeerDown: 2e6, LimitUsed: 1e6, Won: 4, Price: 5,
+			Granted: true, PeerUp: 1e6, PeerDown: 2e6, LimitUsed: 1e6, Won: 4, Price: 5, Forward: 12.5, Backward: 9,
 			Private: true, Deny: "10.0.0.0/8", Alone: true, Address: "fixed", Leaving: true, Left: 42,
 		}},
 		Scheduler: "cost", Establish: "auto", Races: 5, Switches: 6, Inactivity: config.Inactivity{Time: 2 * time.Hour, Request: true},
 		CostV: 64, CostRate: 1e6, Address: "unknown", Privacy: "strict", FastOpen: true, FastOpens: 7, FastOpensRefused: 8,
+		Bounds: config.Bounds{Fixed: true}, ImplicitESIM: true, Prototype: "inactivity", Counters: tally.Tally{"bad_join_mac": 9},
 	}, "", "\t")
 	if err != nil {
 		t.Fatal(err)

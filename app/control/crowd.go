@@ -5,19 +5,17 @@ import (
 	"sync"
 )
 
-// How many connections are served at a time. Those who may do nothing get their refusal, but never the places of others.
-const (
-	callersMax   = 64
-	strangersMax = 8
-)
+// placesMax is how many connections callers of each right have at a time. Nobody takes the places of those who may do more;
+// those who may do nothing get their refusal.
+var placesMax = [...]int{nothing: 8, toggle: 64, own: 64}
 
 // A crowd is a listener that knows its callers and closes those for whom there is no place.
 type crowd struct {
 	net.Listener
 	rightOf func(net.Conn) right
 
-	mu                 sync.Mutex
-	callers, strangers int
+	mu     sync.Mutex
+	places [len(placesMax)]int // that are taken
 }
 
 // A call is a connection with its caller's right, which is asked for once.
@@ -35,31 +33,27 @@ func (l *crowd) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		has := l.rightOf(c)
-		count, most := &l.callers, callersMax
-		if has == nothing {
-			count, most = &l.strangers, strangersMax
-		}
-		if l.enter(count, most) {
-			return &call{c, has, sync.OnceFunc(func() { l.leave(count) })}, nil
+		if l.enter(has) {
+			return &call{c, has, sync.OnceFunc(func() { l.leave(has) })}, nil
 		}
 		c.Close()
 	}
 }
 
-func (l *crowd) enter(count *int, most int) bool {
+func (l *crowd) enter(r right) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if *count == most {
+	if l.places[r] == placesMax[r] {
 		return false
 	}
-	*count++
+	l.places[r]++
 	return true
 }
 
-func (l *crowd) leave(count *int) {
+func (l *crowd) leave(r right) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	*count--
+	l.places[r]--
 }
 
 // Close is part of net.Conn.

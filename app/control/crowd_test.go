@@ -80,29 +80,31 @@ func closed(c net.Conn) bool {
 	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// Whoever may do nothing cannot keep out those who may, however often it calls.
-func TestStrangersTakeNoPlace(t *testing.T) {
+// Nobody can keep out those who may do more, however often it calls.
+func TestCallersTakeNoPlaceOfOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTown(t, &fake{state: State{Phase: Connected}}, nothing)
-		var all []net.Conn
-		for range 3 * callersMax {
-			all = append(all, w.connect())
-		}
-		if _, err := w.state(); err == nil {
-			t.Error("a stranger was served")
-		}
-		away := 0
-		for _, c := range all {
-			if closed(c) {
-				away++
+		for has := nothing; has <= own; has++ {
+			w.has = has
+			if s, err := w.state(); (err == nil && s.Phase == Connected) != (has > nothing) {
+				t.Errorf("right %d, among those who may do less: %+v, %v", has, s, err)
 			}
-		}
-		if want := 3*callersMax - strangersMax; away != want {
-			t.Errorf("%d of %d strangers were sent away, want %d", away, len(all), want)
-		}
-		w.has = own
-		if s, err := w.state(); err != nil || s.Phase != Connected {
-			t.Errorf("among strangers: %+v, %v", s, err)
+			var all []net.Conn
+			for range 3 * placesMax[own] {
+				all = append(all, w.connect())
+			}
+			if _, err := w.state(); err == nil {
+				t.Errorf("right %d: there is a place beyond the last", has)
+			}
+			away := 0
+			for _, c := range all {
+				if closed(c) {
+					away++
+				}
+			}
+			if want := len(all) - placesMax[has]; away != want {
+				t.Errorf("right %d: %d of %d were sent away, want %d", has, away, len(all), want)
+			}
 		}
 	})
 }

@@ -25,13 +25,14 @@ func TestSettingsAreAskedFor(t *testing.T) {
 	rest := Change{
 		CostV: new(config.CostV(640)), CostRate: new(config.Rate(1e6)), Address: new(config.Address("fixed")),
 		Privacy: new(config.Privacy("strict")), FastOpen: new(false),
+		Bounds: &config.Bounds{Least: time.Minute, Most: time.Hour}, ImplicitESIM: new(true), Prototype: new(config.Prototype("inactivity")),
 	}
 	if err := c.Set(context.Background(), rest); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
 		`set {"scheduler":"owl","establish":"ips+sim","inactivity":"2h,request"}`, `set {"inactivity":"none"}`,
-		`set {"cost_v":640,"cost_rate":"1Mbit","address":"fixed","privacy":"strict","fast_open":false}`,
+		`set {"cost_v":640,"cost_rate":"1Mbit","address":"fixed","inactivity_bounds":"1m,1h","privacy":"strict","fast_open":false,"implicit_esim":true,"prototype":"inactivity"}`,
 	}
 	if !reflect.DeepEqual(f.calls, want) {
 		t.Errorf("asked %q, want %q", f.calls, want)
@@ -50,7 +51,10 @@ func TestBadSettings(t *testing.T) {
 		`{"cost_rate":"5"}`:       "5 what?",
 		`{"address":"eternal"}`:   "is not what a network promises",
 		`{"privacy":"paranoid"}`:  "is no profile",
-		`{"routes":"default"}`:    "not understood",
+		`{"prototype":"both"}`:    "is no meaning",
+
+		`{"inactivity_bounds":"1h"}`: "is neither fixed nor two times",
+		`{"routes":"default"}`:       "not understood",
 	} {
 		r := httptest.NewRequest("POST", "/settings", strings.NewReader(body))
 		w := httptest.NewRecorder()
@@ -83,6 +87,7 @@ func TestWithout(t *testing.T) {
 	all := Change{
 		Scheduler: new(config.Scheduler("owl")), CostV: new(config.CostV(1)), CostRate: new(config.Rate(1e6)), Establish: new(config.Establish("sim")),
 		Address: new(config.Address("fixed")), Inactivity: &config.Inactivity{Time: time.Hour}, Privacy: new(config.Privacy("strict")), FastOpen: new(true),
+		Bounds: &config.Bounds{Fixed: true}, ImplicitESIM: new(true), Prototype: new(config.Prototype("inactivity")),
 	}
 	for i := range reflect.TypeFor[Change]().NumField() {
 		var one Change

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tandem/app/config"
+	"tandem/app/tally"
 )
 
 // Phase says in one word how things are.
@@ -54,6 +55,13 @@ type State struct {
 	FastOpen         bool   `json:"fast_open"`          // what proxies of other makes are asked rides in the SYN, where they allow it
 	FastOpens        uint64 `json:"fast_opens"`         // connections whose SYN had octets that were taken
 	FastOpensRefused uint64 `json:"fast_opens_refused"` // and that were not
+
+	Bounds       config.Bounds    `json:"inactivity_bounds"` // of the time that the other end asks for
+	ImplicitESIM bool             `json:"implicit_esim"`     // proxies of other makes are not asked whether they can
+	Prototype    config.Prototype `json:"prototype"`         // what the prototypes' option means
+
+	// Counters are of what came, was refused or hit a limit since up: see tally.Tally. nil: not up.
+	Counters tally.Tally `json:"counters"`
 }
 
 // Hub is the hub as this device knows it.
@@ -96,6 +104,9 @@ type Link struct {
 	PeerDown  config.Rate `json:"peer_limit_down"`
 	LimitUsed config.Rate `json:"limit_used"` // what this device keeps to when it sends: the lower of both
 	Won       uint64      `json:"won"`        // connections that were asked for over several links, and answered over this first
+
+	Forward  float64 `json:"forward_ms"` // latency to the hub, and from it; only their differences between links count; 0: not known
+	Backward float64 `json:"backward_ms"`
 }
 
 // LinkChange says what to change of a link; nil: as it is.

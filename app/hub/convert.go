@@ -17,7 +17,7 @@ client. It is no hub: it knows no devices, carries TCP alone, and encrypts nothi
 
 Who may use it is told by --clients. It uses the Multipath TCP of this machine's kernel, which must be switched on
 (sysctl net.mptcp.enabled). What clients ask rides in their SYNs where the sysctl net.ipv4.tcp_fastopen=3 lets it; else it costs
-a round trip. With Linux 6.18, long downloads over connections that began so were seen to stall.`
+a round trip. To clients other than tandem Linux 6.18 may then send more than they have room for, and is slow to repeat it.`
 
 func convertCommand() *cobra.Command {
 	var cfg server.ConvertConfig
@@ -25,9 +25,10 @@ func convertCommand() *cobra.Command {
 	f := c.Flags()
 	listen := f.String("listen", fmt.Sprintf(":%d", server.ConvertPort), "`ADDR:PORT` of clients' TCP; no address means all")
 	clients := f.StringSlice("clients", nil, "serve these `NETWORKS`, with commas between (default: those that this machine is on)")
-	f.BoolVar(&cfg.Cookies, "cookies", false, "want a cookie of clients, so that they cannot ask in the name of others")
+	f.BoolVar(&cfg.Cookies, "cookies", false, "want a cookie of clients, so that they cannot ask in the name of others: for clients of networks that this machine is not on")
 	f.BoolVar(&cfg.AllowLAN, "allow-lan", false, "let clients reach this machine's local network")
 	f.BoolVar(&cfg.AllowSMTP, "allow-smtp", false, "let clients reach TCP port 25")
+	stateless(c)
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
 		if cfg.Listen, err = parseListen(*listen); err != nil {
 			return err
@@ -48,4 +49,10 @@ func convertCommand() *cobra.Command {
 		return converter.Run(c.Context())
 	}
 	return c
+}
+
+// stateless hides --state of a command that keeps nothing.
+func stateless(c *cobra.Command) {
+	c.Flags().String("state", "", "")
+	c.Flags().MarkHidden("state")
 }

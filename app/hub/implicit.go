@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tandem/app/command"
+	"tandem/app/config"
 	"tandem/app/server"
 )
 
@@ -32,7 +33,19 @@ func implicitCommand() *cobra.Command {
 	own := f.StringSlice("announce", nil, "`ADDRESSES` of the proxy, one of IPv4, one of IPv6, or both with a comma between")
 	f.BoolVar(&cfg.AllowLAN, "allow-lan", false, "take on connections to this machine's local network, too")
 	f.BoolVar(&cfg.AllowSMTP, "allow-smtp", false, "take on connections to TCP port 25, too")
+	f.StringVar(&cfg.Metrics, "metrics", "", "loopback `ADDR:PORT` at which Prometheus finds metrics")
+	parse := patience(c, &cfg.Inactivity, config.Bounds{Least: config.InactivityLeast, Most: server.ImplicitPatience})
+	prototype := config.Prototype("none")
+	f.StringVar((*string)(&prototype), "prototype", "none", "take the option of the drafts' prototypes as this `NAME`: "+config.Prototypes)
+	stateless(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := parse(); err != nil {
+			return err
+		}
+		if err := prototype.Validate(); err != nil {
+			return command.Misuse(fmt.Errorf("--prototype: %w", err))
+		}
+		cfg.Prototype = prototype.Meaning()
 		for _, text := range *own {
 			a, err := netip.ParseAddr(text)
 			if err != nil {
@@ -43,7 +56,7 @@ func implicitCommand() *cobra.Command {
 		cfg.Log = slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
 		proxy, err := server.NewImplicit(cfg)
 		if err != nil {
-			return command.Misuse(fmt.Errorf("--announce: %w", err))
+			return command.Misuse(err)
 		}
 		return proxy.Run(c.Context())
 	}

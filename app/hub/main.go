@@ -19,6 +19,7 @@ import (
 	"tandem/app/command"
 	"tandem/app/config"
 	"tandem/app/server"
+	"tandem/engine"
 )
 
 func main() {
@@ -84,6 +85,27 @@ func conduct(c *cobra.Command, cfg *server.Config) (parse func() error) {
 	}
 }
 
+// patience are the flags that say how long connections may be idle.
+func patience(c *cobra.Command, to *engine.Inactivity, usual config.Bounds) (parse func() error) {
+	f := c.Flags()
+	long := f.String("inactivity", "none", "end connections that are idle for this `TIME`, such as 2h, or none; the other end is told, and with 2h,request\n"+
+		"asked to be as patient")
+	within := f.String("inactivity-bounds", usual.String(), "grant the other end, where it asks for a time, no less and no more than these two `TIMES`;\n"+
+		"no connection is idle for longer than the second; with fixed, what the other end asks for changes nothing")
+	return func() error {
+		i, err := config.ParseInactivity(*long)
+		if err != nil {
+			return command.Misuse(fmt.Errorf("--inactivity: %w", err))
+		}
+		b, err := config.ParseBounds(*within)
+		if err != nil {
+			return command.Misuse(fmt.Errorf("--inactivity-bounds: %w", err))
+		}
+		*to = i.Engine(b)
+		return nil
+	}
+}
+
 // parseListen reads where to listen; no address means all.
 func parseListen(text string) (netip.AddrPort, error) {
 	at := text
@@ -100,9 +122,9 @@ func parseListen(text string) (netip.AddrPort, error) {
 func runCommand(state *string) *cobra.Command {
 	var cfg server.Config
 	c := &cobra.Command{Use: "run", Short: "Run the hub, in the foreground", Args: command.NoArguments}
-	parse, parseConduct := options(c, &cfg), conduct(c, &cfg)
+	parse, parseConduct, parsePatience := options(c, &cfg), conduct(c, &cfg), patience(c, &cfg.Inactivity, config.Bounds{})
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if err := errors.Join(parse(), parseConduct()); err != nil {
+		if err := errors.Join(parse(), parseConduct(), parsePatience()); err != nil {
 			return err
 		}
 		cfg.State = *state

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -12,12 +13,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	"rsc.io/qr"
 
 	"tandem/app/apptest"
 	"tandem/app/command"
+	"tandem/app/config"
 	"tandem/app/invite"
 	"tandem/app/server"
+	"tandem/engine"
 )
 
 // typed runs a command line and returns what it printed.
@@ -50,6 +54,13 @@ func TestMisuse(t *testing.T) {
 		{"run --scheduler best", command.Misused, `--scheduler: "best" is not a scheduler`},
 		{"run --cost-v -1", command.Misused, "--cost-v: -1 is not a number of octets"},
 		{"run --cost-rate 5", command.Misused, "--cost-rate: 5 what?"},
+		{"run --inactivity 2", command.Misused, `--inactivity: "2" is not a time`},
+		{"run --inactivity-bounds 1h", command.Misused, `--inactivity-bounds: "1h" is neither fixed`},
+		{"implicit --announce nowhere", command.Misused, `--announce wants IP addresses, not "nowhere"`},
+		{"implicit --announce 192.0.2.1 --prototype both", command.Misused, `--prototype: "both" is no meaning`},
+		{"implicit --announce 192.0.2.1 --inactivity-bounds 1h", command.Misused, "--inactivity-bounds"},
+		{"implicit --announce 192.0.2.1 --metrics 0.0.0.0:9100", command.Misused, "loopback"},
+		{"implicit", command.Misused, "name it with --announce"},
 		{"run --endpoint nowhere", command.Failed, "such as nowhere:8684"},
 		{"run --metrics 0.0.0.0:9100", command.Failed, "loopback"},
 		{"invite", command.Failed, "no hub"},
@@ -66,6 +77,29 @@ func TestMisuse(t *testing.T) {
 		}
 		if _, err := os.Stat(state); err == nil {
 			t.Fatalf("%q made %s", c.args, state)
+		}
+	}
+}
+
+// TestPatience: how long connections may be idle is told as for devices, and by default as is usual where it is asked.
+func TestPatience(t *testing.T) {
+	minutes := config.Bounds{Least: time.Minute, Most: 10 * time.Minute}
+	for _, c := range []struct {
+		typed []string
+		usual config.Bounds
+		want  engine.Inactivity
+	}{
+		{nil, config.Bounds{}, engine.Inactivity{}},
+		{nil, minutes, engine.Inactivity{Least: time.Minute, Most: 10 * time.Minute}},
+		{[]string{"--inactivity", "2h,request"}, config.Bounds{}, engine.Inactivity{Time: 2 * time.Hour, Request: true}},
+		{[]string{"--inactivity", "5m", "--inactivity-bounds", "fixed"}, minutes, engine.Inactivity{Time: 5 * time.Minute, Fixed: true}},
+		{[]string{"--inactivity", "2h", "--inactivity-bounds", "100s,1h"}, minutes, engine.Inactivity{Time: time.Hour, Least: 100 * time.Second, Most: time.Hour}},
+	} {
+		var is engine.Inactivity
+		var command cobra.Command
+		parse := patience(&command, &is, c.usual)
+		if err := errors.Join(command.ParseFlags(c.typed), parse()); err != nil || is != c.want {
+			t.Errorf("%q: %+v, %v, want %+v", c.typed, is, err, c.want)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"syscall"
+	"time"
 
 	"tandem/engine/convert"
 	"tandem/tunnel/relay"
@@ -16,13 +17,44 @@ import (
 // is nobody's.
 var capable = []byte{convert.MPTCP, 12, 0x01, 0x01, 0, 0, 0, 0, 0, 0, 0, 0}
 
-// A conversion is what a client has asked for. It is a relay.Offer.
+// A conversion is what a client has asked for. It is a relay.Offer, and a relay.Leaver until it is answered.
 type conversion struct {
 	converter *Converter
 	conn      *net.TCPConn
+	stream    relay.Stream // conn
 	client    *convert.Converter
-	leave     func() // gives the files back
+	leave     func()        // gives the files back
+	gone      chan struct{} // closed when the client has reset the connection
+	watched   chan struct{} // closed when nobody looks for that any more
 }
+
+func newConversion(c *Converter, conn *net.TCPConn, client *convert.Converter, leave func()) *conversion {
+	return &conversion{c, conn, relay.NetStream(conn), client, leave, make(chan struct{}), make(chan struct{})}
+}
+
+// watch looks whether the client leaves, until it is answered or the connection closed.
+func (o *conversion) watch() {
+	defer close(o.watched)
+	if e, ok := o.stream.(relay.Ender); ok && e.WaitEnd() != nil {
+		close(o.gone)
+	}
+}
+
+// unwatch ends watch, which nothing may be read beside, and reports whether the client is still there.
+func (o *conversion) unwatch() bool {
+	o.conn.SetReadDeadline(time.Unix(0, 0))
+	<-o.watched
+	o.conn.SetReadDeadline(time.Time{})
+	select {
+	case <-o.gone:
+		return false
+	default:
+		return true
+	}
+}
+
+// Gone is closed when the client leaves.
+func (o *conversion) Gone() <-chan struct{} { return o.gone }
 
 // Source is the client's address.
 func (o *conversion) Source() netip.AddrPort { return o.conn.RemoteAddr().(*net.TCPAddr).AddrPort() }
@@ -32,12 +64,14 @@ func (o *conversion) Target() netip.AddrPort { return o.client.Request().Target 
 
 // Accept tells the client that it is connected.
 func (o *conversion) Accept() (relay.Stream, error) {
+	o.unwatch()
 	c := o.converter
 	c.mu.Lock()
 	var options []byte
-	if c.speakers[o.Target()] {
+	if c.spoken[o.Source()] {
 		options = capable
 	}
+	delete(c.spoken, o.Source())
 	answer := o.client.Connected(options)
 	c.mu.Unlock()
 	multipath.Settle(o.conn, tellTime)
@@ -46,12 +80,17 @@ func (o *conversion) Accept() (relay.Stream, error) {
 		o.leave()
 		return nil, err
 	}
-	return &guest{relay.NetStream(o.conn), o.leave}, nil
+	return &guest{o.stream, o.leave}, nil
 }
 
-// Refuse tells the client why it is not.
+// Refuse tells the client why it is not, if it is still there.
 func (o *conversion) Refuse(why error) {
 	defer o.leave()
+	if !o.unwatch() {
+		o.end()
+		o.conn.Close()
+		return
+	}
 	c := o.converter
 	failure := c.failure(why, o.Target())
 	c.mu.Lock()

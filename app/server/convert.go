@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -35,11 +37,12 @@ type ConvertConfig struct {
 // Bounds of a converter.
 const (
 	convertWaiting = 1024             // clients that have not said what they want
+	convertDialing = 4096             // requests that wait for targets, of which a client has a share
+	convertRate    = 2000             // dials per second
 	messageTimeMax = 10 * time.Second // to say it
 	tellTime       = 2 * time.Second  // for a client to take an answer and leave
 	acceptPause    = 10 * time.Millisecond
 	filesEach      = 2             // that a connection takes
-	speakersMax    = 4096          // targets of which is known whether they speak Multipath TCP
 	secretTime     = 6 * time.Hour // that cookies are made of one secret
 )
 
@@ -66,11 +69,12 @@ type Converter struct {
 	files       *crowd // connections
 	hasRoute    func(network, address string) bool
 	messageTime time.Duration
+	enabled     string // the file that says whether the kernel speaks Multipath TCP
 
-	mu       sync.Mutex
-	gate     *convert.Gate
-	rotated  time.Time
-	speakers map[netip.AddrPort]bool
+	mu      sync.Mutex
+	gate    *convert.Gate
+	rotated time.Time
+	spoken  map[netip.AddrPort]bool // clients that are not answered yet and whose targets speak Multipath TCP
 }
 
 // NewConverter listens. Nothing is answered before Run.
@@ -84,10 +88,13 @@ func NewConverter(cfg ConvertConfig) (*Converter, error) {
 	}
 	c := &Converter{
 		cfg: cfg, listener: l, now: clock.System(), waiting: newCrowd(convertWaiting), offers: make(chan *conversion),
-		around:   surroundings{rules: Rules{SMTP: cfg.AllowSMTP}, list: net.InterfaceAddrs},
-		rotated:  time.Now(),
-		speakers: map[netip.AddrPort]bool{}, hasRoute: hasRoute, messageTime: messageTimeMax,
-		gate: convert.NewGate(convert.GateConfig{Supported: []uint8{convert.MPTCP}, Cookies: cfg.Cookies, Secret: secret()}),
+		around:  surroundings{rules: Rules{SMTP: cfg.AllowSMTP}, list: net.InterfaceAddrs},
+		rotated: time.Now(),
+		spoken:  map[netip.AddrPort]bool{}, hasRoute: hasRoute, messageTime: messageTimeMax, enabled: "/proc/sys/net/mptcp/enabled",
+		gate: convert.NewGate(convert.GateConfig{
+			Supported: []uint8{convert.MPTCP}, Cookies: cfg.Cookies, Secret: secret(),
+			PendingAll: convertDialing, EntryEvery: time.Second / dialsPerSecond,
+		}),
 	}
 	c.files = newCrowd(max(openFiles("/proc/self/limits")-filesKept, 4*shareMin) / filesEach)
 	c.dial = multipathDialer(c.reaches)
@@ -132,6 +139,9 @@ func (c *Converter) Counters() ConvertCounters {
 
 // Run serves until ctx ends, which gives nil, or the listener fails. All connections have ended when it returns.
 func (c *Converter) Run(ctx context.Context) error {
+	for _, w := range c.warnings() {
+		c.cfg.Log.Warn(w)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { c.listener.Close() })
@@ -144,11 +154,26 @@ func (c *Converter) Run(ctx context.Context) error {
 		failed <- c.listen(ctx)
 		cancel()
 	})
-	relay.Serve(ctx, c.accept, c, relay.Config{Rate: 2000, Log: c.cfg.Log})
+	relay.Serve(ctx, c.accept, c, relay.Config{Dialing: convertDialing, Rate: convertRate, Log: c.cfg.Log})
 	if err := <-failed; ctx.Err() == nil || !errors.Is(err, net.ErrClosed) {
 		return err
 	}
 	return nil
+}
+
+// warnings says what those who run a converter should know.
+func (c *Converter) warnings() (all []string) {
+	if on, err := os.ReadFile(c.enabled); err != nil || strings.TrimSpace(string(on)) != "1" {
+		all = append(all, "this machine's kernel does not speak Multipath TCP (sysctl net.mptcp.enabled=1): each connection takes one link")
+	}
+	here := c.around.current(false).OnLink
+	for _, p := range c.cfg.Clients {
+		within := func(q netip.Prefix) bool { return q.Bits() <= p.Bits() && q.Contains(p.Addr()) }
+		if !c.cfg.Cookies && !p.Addr().IsLoopback() && !slices.ContainsFunc(here, within) {
+			all = append(all, fmt.Sprintf("clients of %v come from afar, so others can ask in their names with one packet: --cookies prevents that", p))
+		}
+	}
+	return all
 }
 
 func (c *Converter) listen(ctx context.Context) error {
@@ -193,10 +218,7 @@ func (c *Converter) enter(client netip.Addr) (said, leave func()) {
 	return said, leave
 }
 
-func reset(conn *net.TCPConn) {
-	conn.SetLinger(0)
-	conn.Close()
-}
+func reset(conn *net.TCPConn) { relay.NetStream(conn).Abort(nil) }
 
 func clientOf(conn *net.TCPConn) netip.Addr {
 	return conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
@@ -213,27 +235,33 @@ func (c *Converter) welcome(ctx context.Context, conn *net.TCPConn, leave func()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	client := clientOf(conn)
-	if !c.serves(client) {
-		c.foreign.Add(1)
-		c.cfg.Log.Debug("a client that may not use this converter", "client", client)
-		refusal := convert.Message{Has: convert.HasError, Error: convert.Failure{Code: convert.NotAuthorized}}
-		tell(conn, refusal.Append(nil))
-		return
-	}
+	served := c.serves(client)
 	c.mu.Lock()
 	c.rotate()
 	m := c.gate.Open(client)
+	if !served {
+		m.Refuse(c.now())
+	}
 	c.mu.Unlock()
-	o := &conversion{converter: c, conn: conn, client: m, leave: leave}
+	if !served {
+		c.foreign.Add(1)
+		c.cfg.Log.Debug("a client that may not use this converter", "client", client)
+		tell(conn, m.Answer())
+		return
+	}
+	o := newConversion(c, conn, m, leave)
 	switch c.hear(o) {
 	case convert.Dial:
+		go o.watch()
 		select {
 		case c.offers <- o:
 			offered = true
+			return
+		case <-o.gone:
 		case <-ctx.Done():
-			o.end()
-			conn.Close()
 		}
+		o.end()
+		conn.Close()
 	case convert.Close:
 		tell(conn, m.Answer())
 	case convert.Reset:
@@ -312,19 +340,22 @@ func (c *Converter) accept(ctx context.Context) (relay.Offer, error) {
 	}
 }
 
-// Dial is part of relay.Dialer. It notes whether the target speaks Multipath TCP.
+// Dial is part of relay.Dialer.
 func (c *Converter) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream, error) {
+	return c.DialFrom(ctx, netip.AddrPort{}, target)
+}
+
+// DialFrom is part of relay.SourceDialer. It notes for the client whether the target speaks Multipath TCP.
+func (c *Converter) DialFrom(ctx context.Context, client, target netip.AddrPort) (relay.Stream, error) {
 	conn, err := c.dial(ctx, "tcp", target.String())
 	if err != nil {
 		return nil, err
 	}
 	tcp := conn.(*net.TCPConn)
-	speaks, err := tcp.MultipathTCP()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.speakers) >= speakersMax {
-		clear(c.speakers)
+	if speaks, err := tcp.MultipathTCP(); err == nil && speaks {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.spoken[client] = true
 	}
-	c.speakers[target] = err == nil && speaks
 	return relay.NetStream(tcp), nil
 }

@@ -440,20 +440,3 @@ func TestConverterSlow(t *testing.T) {
 		t.Errorf("to half a message: % x, %v", said, err)
 	}
 }
-
-// TestConverterSpeakers: what is known of targets is bounded.
-func TestConverterSpeakers(t *testing.T) {
-	b := newBureau(t, ConvertConfig{})
-	b.host(plain, false, echoBack)
-	for i := range speakersMax {
-		b.c.speakers[netip.AddrPortFrom(plain.Addr(), uint16(i+1000))] = true
-	}
-	if _, _, err := b.ask(plain); err != nil {
-		t.Fatal(err)
-	}
-	b.c.mu.Lock()
-	defer b.c.mu.Unlock()
-	if len(b.c.speakers) != 1 {
-		t.Errorf("%d targets", len(b.c.speakers))
-	}
-}

@@ -13,6 +13,7 @@ import (
 
 	"golang.zx2c4.com/wireguard/tun"
 
+	"tandem/app/tally"
 	"tandem/engine"
 	"tandem/engine/mptcp"
 	"tandem/platform"
@@ -25,8 +26,16 @@ type ImplicitConfig struct {
 	Device              string       // of the TUN that Run makes, into which the packets of clients are routed
 	Own                 []netip.Addr // one of a family: announced to clients, routed to this machine, and on none of its interfaces
 	AllowLAN, AllowSMTP bool         // as of a hub
+	Metrics             string       // as of a hub
 	Log                 *slog.Logger // nil: none
+
+	Inactivity engine.Inactivity // how long connections may be idle; Most 0: ImplicitPatience
+	Prototype  mptcp.Prototype   // what the option of the drafts' prototypes means
 }
+
+// ImplicitPatience is how long a client without a subflow may have its connections kept, unless told otherwise: anybody
+// may ask for a day.
+const ImplicitPatience = 10 * time.Minute
 
 const (
 	implicitMTU  = 1500
@@ -36,8 +45,7 @@ const (
 	implicitFlows       = 8192
 	implicitConnections = 2 * implicitFlows
 
-	implicitKeepalive = 2 * time.Minute  // after which a client that says nothing is asked whether it is there
-	implicitPatience  = 10 * time.Minute // at most, for a client without a subflow: anybody may ask for a day
+	implicitKeepalive = 2 * time.Minute // after which a client that says nothing is asked whether it is there
 
 	readFailuresMax = 64 // in a row, with which a device counts as broken
 )
@@ -76,14 +84,14 @@ func NewImplicit(cfg ImplicitConfig) (*Implicit, error) {
 		}
 	}
 	if len(cfg.Own) == 0 {
-		return nil, errors.New("an implicit proxy needs an address of its own, to which further subflows come")
+		return nil, errors.New("an implicit proxy needs an address of its own, to which further subflows come: name it with --announce")
+	}
+	if err := checkMetrics(cfg.Metrics); err != nil {
+		return nil, err
 	}
 	i.dial = multipathDialer(func(address string) error { return reaches(&i.around, cfg.AllowLAN, address) })
 	i.engine = engine.New(engine.Config{Log: cfg.Log, Limits: engine.Limits{Limits: mptcp.Limits{Connections: implicitConnections}}})
-	i.bond = i.engine.Bond(engine.BondConfig{Name: "implicit", Config: mptcp.Config{
-		AnyTarget: true, NoJoinsHere: true, Announce: true, Keepalive: implicitKeepalive,
-		Inactivity: mptcp.Inactivity{Most: implicitPatience},
-	}})
+	i.bond = i.engine.Bond(engine.BondConfig{Name: "implicit", Config: cfg.machine()})
 	i.way = i.bond.AttachWith(&i.out, p)
 	i.proxy = implicit.New(implicit.Config{
 		Own: cfg.Own, Deliver: i.way.Deliver, Forward: func(pkts [][]byte) { i.out.Send(pkts) }, Dial: i.reach,
@@ -92,13 +100,38 @@ func NewImplicit(cfg ImplicitConfig) (*Implicit, error) {
 	return i, nil
 }
 
+// machine is how the bond with all clients behaves.
+func (cfg *ImplicitConfig) machine() mptcp.Config {
+	idle := cfg.Inactivity
+	if idle.Most == 0 && !idle.Fixed {
+		idle.Most = ImplicitPatience
+	}
+	return mptcp.Config{
+		AnyTarget: true, NoJoinsHere: true, Announce: true, Keepalive: implicitKeepalive, Inactivity: idle, Prototype: cfg.Prototype,
+	}
+}
+
 // Counters returns what became of connections so far.
 func (i *Implicit) Counters() implicit.Counters { return i.proxy.Counters() }
+
+// tally is all that is counted.
+func (i *Implicit) tally() tally.Tally {
+	t := tally.Of(i.bond.Counters())
+	t.AddAll("proxy_", i.Counters())
+	return t
+}
 
 // Run makes the device and serves until ctx ends, which gives nil, or the device fails. It is called once. All connections
 // have ended when it returns, and the system is as before.
 func (i *Implicit) Run(ctx context.Context) (err error) {
 	defer i.engine.Close()
+	if i.cfg.Metrics != "" {
+		m, err := listenMetrics(i.cfg.Metrics, implicitGauges{i})
+		if err != nil {
+			return err
+		}
+		defer m.Close()
+	}
 	if i.host == nil {
 		if i.host, err = platform.New(platform.Config{Log: i.cfg.Log}); err != nil {
 			return err

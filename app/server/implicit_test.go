@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -235,5 +236,57 @@ func TestImplicitDeviceFails(t *testing.T) {
 	(<-made).Close()
 	if err := <-done; err == nil || errors.Is(err, context.Canceled) {
 		t.Errorf("ended with %v", err)
+	}
+}
+
+// TestImplicitMachine: nobody has connections kept for longer than is granted, which is minutes unless somebody says more.
+func TestImplicitMachine(t *testing.T) {
+	for _, c := range []struct{ is, want engine.Inactivity }{
+		{engine.Inactivity{}, engine.Inactivity{Most: ImplicitPatience}},
+		{engine.Inactivity{Most: time.Hour}, engine.Inactivity{Most: time.Hour}},
+		{engine.Inactivity{Fixed: true}, engine.Inactivity{Fixed: true}},
+	} {
+		made := (&ImplicitConfig{Inactivity: c.is, Prototype: mptcp.PrototypeInactivity}).machine()
+		if made.Inactivity != c.want || made.Prototype != mptcp.PrototypeInactivity || !made.AnyTarget {
+			t.Errorf("%+v: %+v", c.is, made)
+		}
+	}
+}
+
+// TestImplicitMetrics: what is counted is told while it runs, to this machine alone.
+func TestImplicitMetrics(t *testing.T) {
+	if _, err := NewImplicit(ImplicitConfig{Own: []netip.Addr{crossingOwn}, Metrics: "0.0.0.0:9100"}); err == nil || !strings.Contains(err.Error(), "loopback") {
+		t.Errorf("for everybody: %v", err)
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := free.Addr().String()
+	free.Close()
+	i, err := NewImplicit(ImplicitConfig{Device: "tandem1", Own: []netip.Addr{crossingOwn}, Metrics: at})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := make(chan *platformtest.Tun, 1)
+	i.host = tunHost{platformtest.New(), made}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- i.Run(ctx) }()
+	<-made
+	r, err := http.Get("http://" + at + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	text, _ := io.ReadAll(r.Body)
+	for _, want := range []string{`tandem_implicit_counted_total{counter="bad_join_mac"} 0`, `tandem_implicit_counted_total{counter="proxy_taken"} 0`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

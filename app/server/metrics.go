@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,14 +12,23 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
+// checkMetrics says why metrics are not served at an address; "": they are not wanted.
+func checkMetrics(at string) error {
+	host, _, err := net.SplitHostPort(at)
+	if a, wrong := netip.ParseAddr(host); at == "" || err == nil && (host == "localhost" || wrong == nil && a.IsLoopback()) {
+		return nil
+	}
+	return fmt.Errorf("metrics are for this machine alone: %q is not a loopback address with a port, such as 127.0.0.1:9100", at)
+}
+
 // listenMetrics serves metrics for Prometheus.
-func (s *Server) listenMetrics() (*listener, error) {
-	l, err := net.Listen("tcp", s.cfg.Metrics)
+func listenMetrics(at string, of prometheus.Collector) (*listener, error) {
+	l, err := net.Listen("tcp", at)
 	if err != nil {
-		return nil, fmt.Errorf("metrics cannot be served at %s: %w", s.cfg.Metrics, err)
+		return nil, fmt.Errorf("metrics cannot be served at %s: %w", at, err)
 	}
 	r := prometheus.NewRegistry()
-	r.MustRegister(gauges{s}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(of, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(r, promhttp.HandlerOpts{}))
 	return serveHTTP(l, mux), nil
@@ -36,6 +46,7 @@ var (
 	metricOffers      = metric("device_offers_total", "Connections that the device asked for.", "device")
 	metricRefused     = metric("device_refused_total", "Connections that were refused, or left while they were dialled.", "device")
 	metricAborted     = metric("device_aborted_total", "Connections that ended otherwise than by both ends closing.", "device")
+	metricCounted     = metric("device_counted_total", "What the device's connections have counted: options, limits, what was dropped or refused, by counter.", "device", "counter")
 	metricInvites     = metric("invites", "Invites that are open, or were used a short while ago.")
 	metricAsked       = metric("dns_questions_total", "Questions of devices to the hub's resolver.")
 	metricFailed      = metric("dns_failures_total", "Questions that no upstream answered.")
@@ -76,6 +87,9 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 		count(metricOffers, d.counters.Offers.Load(), info.Name)
 		count(metricRefused, d.counters.Refused.Load(), info.Name)
 		count(metricAborted, d.counters.Aborted.Load(), info.Name)
+		for name, n := range info.Counters {
+			count(metricCounted, n, info.Name, name)
+		}
 	}
 	gauge(metricInvites, float64(len(l.Invites)))
 	count(metricAsked, s.resolver.asked.Load())
@@ -85,4 +99,20 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	files := s.budget.used
 	s.budget.mu.Unlock()
 	gauge(metricFiles, float64(files))
+}
+
+var metricImplicit = prometheus.NewDesc("tandem_implicit_counted_total",
+	"What the proxy has counted: connections, options, limits, what was dropped or refused, by counter.", []string{"counter"}, nil)
+
+// implicitGauges asks an implicit proxy when Prometheus asks for it.
+type implicitGauges struct{ proxy *Implicit }
+
+// Describe tells what Collect gives.
+func (implicitGauges) Describe(ch chan<- *prometheus.Desc) { ch <- metricImplicit }
+
+// Collect pictures the proxy.
+func (g implicitGauges) Collect(ch chan<- prometheus.Metric) {
+	for name, n := range g.proxy.tally() {
+		ch <- prometheus.MustNewConstMetric(metricImplicit, prometheus.CounterValue, float64(n), name)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tandem/app/invite"
+	"tandem/app/tally"
 )
 
 // An Owner is what the hub's owner commands, be the hub running or not.
@@ -47,6 +48,9 @@ type DeviceInfo struct {
 	AllowLAN    bool       `json:"allow_lan"`
 	Foreign     int        `json:"foreign_joins"` // attempts of others to join with its invite
 	Links       []LinkInfo `json:"links"`         // that it has used
+
+	// Counters are what its connections have counted since the hub started; nil: the hub does not run.
+	Counters tally.Tally `json:"counters,omitempty"`
 }
 
 // LinkInfo is a picture of a slot.
@@ -142,6 +146,7 @@ func (d *device) describe(info *DeviceInfo) {
 	info.Connections = d.connections()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	info.Counters = d.tally()
 	for _, l := range d.slots {
 		if l == nil || l.path.Load() == nil || d.revoked {
 			continue

@@ -37,6 +37,8 @@ type resolver struct {
 	ipv6  func() bool
 	busy  *budget // of questions under way
 
+	exchange func(ctx context.Context, network string, q *dns.Msg, host string) (*dns.Msg, error) // asks one upstream
+
 	asked, failed atomic.Uint64
 
 	mu    sync.Mutex
@@ -45,7 +47,7 @@ type resolver struct {
 }
 
 func newResolver(given []string, ipv6 func() bool) *resolver {
-	return &resolver{given: given, conf: resolvConf, ipv6: ipv6, busy: &budget{total: questionsMax}}
+	return &resolver{given: given, conf: resolvConf, ipv6: ipv6, busy: &budget{total: questionsMax}, exchange: exchange}
 }
 
 // upstreams returns whom to ask.
@@ -142,9 +144,9 @@ func (r *resolver) ask(ctx context.Context, q *dns.Msg, whole bool) *dns.Msg {
 		}
 		asked := q.Copy()
 		asked.Id = dns.Id() // not one that the device, or who watches it, could foresee
-		a, err := exchange(ctx, "udp", asked, host)
+		a, err := r.exchange(ctx, "udp", asked, host)
 		if err == nil && a.Truncated && whole {
-			a = wholeOr(ctx, a, asked, host)
+			a = r.wholeOr(ctx, a, asked, host)
 		}
 		if err != nil || !slices.Equal(a.Question, asked.Question) {
 			continue
@@ -170,8 +172,8 @@ func (r *resolver) ask(ctx context.Context, q *dns.Msg, whole bool) *dns.Msg {
 }
 
 // wholeOr asks over TCP what was answered cut short. Not every upstream takes that: then the short answer stands.
-func wholeOr(ctx context.Context, short, q *dns.Msg, host string) *dns.Msg {
-	if a, err := exchange(ctx, "tcp", q, host); err == nil {
+func (r *resolver) wholeOr(ctx context.Context, short, q *dns.Msg, host string) *dns.Msg {
+	if a, err := r.exchange(ctx, "tcp", q, host); err == nil {
 		return a
 	}
 	return short

@@ -3,6 +3,9 @@ package server
 import (
 	"strings"
 	"testing"
+	"time"
+
+	"tandem/engine"
 )
 
 // A scheduler that is none is found out at the start.
@@ -15,8 +18,9 @@ func TestScheduler(t *testing.T) {
 			t.Errorf("%q: %q, want %q", c.is, got, c.want)
 		}
 	}
-	is := (&Config{Scheduler: "cost", CostV: 640, CostRate: 1e6}).machine()
-	if !is.Paired || is.Scheduler != "cost" || is.CostV != 640 || is.CostRate != 1e6 {
+	idle := engine.Inactivity{Time: time.Hour, Request: true, Most: 2 * time.Hour}
+	is := (&Config{Scheduler: "cost", CostV: 640, CostRate: 1e6, Inactivity: idle}).machine()
+	if is.Inactivity != idle || !is.Paired || is.Scheduler != "cost" || is.CostV != 640 || is.CostRate != 1e6 {
 		t.Errorf("a bond is made with %+v", is)
 	}
 }

@@ -69,6 +69,8 @@ type Config struct {
 	Bind      conn.Bind      // nil: UDP at Listen
 	Dialer    relay.Dialer   // nil: this host's TCP
 	Log       *slog.Logger   // nil: none
+
+	Inactivity engine.Inactivity // how long connections may be idle, and what becomes of what devices ask for
 }
 
 // A Server is a running hub.
@@ -154,19 +156,12 @@ func (cfg *Config) validate() error {
 	if len(cfg.Endpoints) > invite.EndpointsMax {
 		return fmt.Errorf("a hub has at most %d endpoints, not %d", invite.EndpointsMax, len(cfg.Endpoints))
 	}
-	if cfg.Metrics == "" {
-		return nil
-	}
-	host, _, err := net.SplitHostPort(cfg.Metrics)
-	if a, parseErr := netip.ParseAddr(host); err != nil || host != "localhost" && (parseErr != nil || !a.IsLoopback()) {
-		return fmt.Errorf("metrics are for this machine alone: %q is not a loopback address with a port, such as 127.0.0.1:9100", cfg.Metrics)
-	}
-	return nil
+	return checkMetrics(cfg.Metrics)
 }
 
 // machine is how a device's bond behaves, but for what depends on the surroundings.
 func (cfg *Config) machine() mptcp.Config {
-	return mptcp.Config{Paired: true, Scheduler: cfg.scheduler(), CostV: cfg.CostV, CostRate: cfg.CostRate}
+	return mptcp.Config{Paired: true, Scheduler: cfg.scheduler(), CostV: cfg.CostV, CostRate: cfg.CostRate, Inactivity: cfg.Inactivity}
 }
 
 // scheduler returns what chooses paths for what devices download.
@@ -248,7 +243,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	defer commands.Close()
 	if s.cfg.Metrics != "" {
-		m, err := s.listenMetrics()
+		m, err := listenMetrics(s.cfg.Metrics, gauges{s})
 		if err != nil {
 			return err
 		}

@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -386,34 +384,6 @@ func TestDeviceAsksTheResolver(t *testing.T) {
 			}
 		case <-time.After(patience):
 			t.Fatalf("%v: no answer over UDP", hub)
-		}
-	}
-}
-
-func TestMetrics(t *testing.T) {
-	w := newWorld(t, 1)
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.config.Metrics = free.Addr().String()
-	free.Close()
-	w.start()
-	d := w.join(w.invite(InviteOptions{}), "laptop", 0)
-	c, err := d.dial(somewhere)
-	if err != nil {
-		t.Fatal(err)
-	}
-	echoes(t, c, "hello")
-	r, err := http.Get("http://" + w.config.Metrics + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Body.Close()
-	text, _ := io.ReadAll(r.Body)
-	for _, want := range []string{`tandem_hub_device_connections{device="laptop"} 1`, `tandem_hub_device_offers_total{device="laptop"} 1`, "tandem_hub_files 1"} {
-		if !strings.Contains(string(text), want) {
-			t.Errorf("no %s in\n%s", want, text)
 		}
 	}
 }

@@ -318,7 +318,7 @@ func (s *splice) ask(ctx context.Context) (*engine.Conn, error) {
 	at := netip.AddrPortFrom(spliceProxy, ConvertPort)
 	d := multipath.NewConvert(multipath.ConvertConfig{
 		Converter: func() netip.AddrPort { return at },
-		Open: func(ctx context.Context, to netip.AddrPort, first []byte, haste multipath.Haste) (relay.Stream, error) {
+		Open: func(ctx context.Context, to netip.AddrPort, first []byte, haste multipath.Haste, _ convert.Path) (relay.Stream, error) {
 			c, err := s.client.Open(to, engine.DialOptions{First: first, DialOptions: mptcp.DialOptions{
 				Establish: mptcp.Classic, Early: haste != multipath.Patient, EarlyOnly: haste == multipath.HastyOnly,
 			}})
@@ -327,10 +327,11 @@ func (s *splice) ask(ctx context.Context) (*engine.Conn, error) {
 			}
 			return c, c.Established(ctx)
 		},
+		Path:      func(relay.Stream) convert.Path { return 0 },
 		Multipath: func(relay.Stream) bool { return true },
-		Rode: func(c relay.Stream) (bool, bool) {
+		Rode: func(c relay.Stream) bool {
 			info := c.(*engine.Conn).Info()
-			return info.FastOpen > 0, info.Stripped
+			return info.FastOpen > 0 && !info.Stripped
 		},
 	})
 	c, err := d.Dial(ctx, spliceShop)

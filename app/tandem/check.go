@@ -70,7 +70,7 @@ func findings(ctx context.Context, o *options, m manner, socks client.Socks, up 
 	}
 	found = append(found, peer, daemon)
 	if up != nil {
-		found = append(found, platform.CheckRaw())
+		found = append(found, platform.CheckRaw(), platform.CheckPorts(client.NativePort))
 	}
 	system := platform.Config{State: o.state, Only: m.links}
 	if socks.Listen == "" {

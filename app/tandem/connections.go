@@ -17,7 +17,8 @@ import (
 
 const connectionsHelp = `List the connections that programs have through the hub, or look after the one with number N.
 
-  N                        show it: its subflows are what of it goes over each link
+  N                        show it: how it was begun, how long it may be idle, and its subflows, which are what of it goes over
+                           each link, and how fast they may be
   N close                  end it: its program is told that it was reset
   N subflow open LINK      have it use a link that it does not use
   N subflow ID close       have it use that link no more, as soon as another carries what it would
@@ -205,13 +206,13 @@ func writeConnection(out io.Writer, c control.Connection) error {
 	}
 	fmt.Fprintf(out, "\ntoken %08x, %s sent again over another link, %s wait to be sent, %s to be read\n", c.Token,
 		scaled(float64(c.Resent), "B"), scaled(float64(c.SendQueue), "B"), scaled(float64(c.RecvQueue), "B"))
-	fmt.Fprintf(out, "begun by %s%s, %s\n\n", c.Establish, haste(c.FastOpen), patience(c.Inactivity))
+	fmt.Fprintf(out, "begun by %s%s, scheduler %s, %s\n\n", c.Establish, haste(c.FastOpen), c.Scheduler, patience(c.Inactivity))
 	err = table(out, func(w io.Writer) {
-		fmt.Fprintln(w, "ID\tLINK\tSTATE\tUSE\tRTT\tWINDOW\tIN FLIGHT\tSENT\tRECEIVED\tRESENT\tADDRESSES")
+		fmt.Fprintln(w, "ID\tLINK\tSTATE\tUSE\tRTT\tWINDOW\tIN FLIGHT\tSENT\tRECEIVED\tRESENT\tLIMIT\tADDRESSES")
 		for _, f := range c.Subflows {
-			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%v > %v\n", f.ID, f.Link, f.State, useOf(f), roundTrip(f.RTT),
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%v > %v\n", f.ID, f.Link, f.State, useOf(f), roundTrip(f.RTT),
 				scaled(float64(f.Window), "B"), scaled(float64(f.Outstanding), "B"),
-				scaled(float64(f.Sent), "B"), scaled(float64(f.Received), "B"), f.Retransmits, f.Local, f.Remote)
+				scaled(float64(f.Sent), "B"), scaled(float64(f.Received), "B"), f.Retransmits, limitOf(f), f.Local, f.Remote)
 		}
 	})
 	if err == nil && c.Trace != "" {
@@ -247,6 +248,21 @@ func patience(i control.Inactivity) string {
 	return said
 }
 
+// limitOf says how fast a subflow may be: what this end keeps to, and what it asks the other to keep to.
+func limitOf(f control.Subflow) string {
+	var said []string
+	if f.Limit > 0 {
+		said = append(said, "up "+scaled(float64(f.Limit), "bit/s"))
+	}
+	if f.AskedLimit > 0 {
+		said = append(said, "down "+scaled(float64(f.AskedLimit), "bit/s"))
+	}
+	if said == nil {
+		return "-"
+	}
+	return strings.Join(said, ", ")
+}
+
 // useOf says in a word or two what a subflow is used for now.
 func useOf(f control.Subflow) string {
 	switch {
@@ -254,6 +270,8 @@ func useOf(f control.Subflow) string {
 		return "leaving"
 	case !f.Established:
 		return "-"
+	case f.Muted:
+		return "unwanted there"
 	case f.Silent:
 		return "silent"
 	case f.Backup && f.PeerBackup:

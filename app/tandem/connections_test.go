@@ -39,7 +39,7 @@ func (p *pretender) Connections(ctx context.Context) ([]control.Connection, erro
 
 func (p *pretender) Connection(_ context.Context, n int) (control.Connection, error) {
 	return control.Connection{
-		Number: 7, Target: netip.MustParseAddrPort("192.0.2.1:443"), State: "open", Opened: time.Now(), Multipath: true, FastOpen: 26, Establish: "timer", Token: 0xabc, Trace: "1s open\n",
+		Number: 7, Target: netip.MustParseAddrPort("192.0.2.1:443"), State: "open", Opened: time.Now(), Multipath: true, FastOpen: 26, Establish: "timer", Scheduler: "owl", Token: 0xabc, Trace: "1s open\n",
 		Subflows: []control.Subflow{
 			{ID: 1, Link: "wlan0", State: "ESTABLISHED", Established: true, RTT: 21.5, Window: 14000},
 			{ID: 2, Link: "wwan0", State: "ESTABLISHED", Established: true, Backup: true},
@@ -58,21 +58,26 @@ func (p *pretender) ChangeSubflow(_ context.Context, n, id int, change control.S
 
 // pretend runs a pretender where the terminal's commands find it.
 func pretend(t *testing.T, m *terminal) *pretender {
+	p := new(pretender)
+	standIn(t, m, p)
+	return p
+}
+
+// standIn has a backend answer for a daemon where the terminal's commands find it.
+func standIn(t *testing.T, m *terminal, b control.Backend) {
 	l, err := control.Listen(control.Socket(optionsOf(m).folder()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := new(pretender)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := control.Serve(ctx, l, p); err != nil {
+		if err := control.Serve(ctx, l, b); err != nil {
 			t.Error(err)
 		}
 	})
 	t.Cleanup(running.Wait)
 	t.Cleanup(cancel)
-	return p
 }
 
 func optionsOf(m *terminal) *options { return &options{state: m.state} }
@@ -83,7 +88,7 @@ func TestVerbsOfConnections(t *testing.T) {
 	for _, c := range []struct{ line, said, asked string }{
 		{"connections", "wlan0, wwan0, eth0", "show"},
 		{"connections 7", "ESTABLISHED  backup here", "show"},
-		{"connections 7", "begun by timer with 26 octets in the SYN, may be idle for ever\n", "show"},
+		{"connections 7", "begun by timer with 26 octets in the SYN, scheduler owl, may be idle for ever\n", "show"},
 		{"connections 7 --trace", "1s open", "show"},
 		{"connections 7 close", "Connection 7 is closed.\n", "close"},
 		{"connections 7 subflow open eth1", "Connection 7 opens subflow 4 over eth1", "open eth1 false"},
@@ -149,6 +154,17 @@ func TestMisuseOfConnections(t *testing.T) {
 	}
 }
 
+// How fast a subflow may be is said for both ways, as far as there is a limit.
+func TestLimitsOfSubflows(t *testing.T) {
+	for want, f := range map[string]control.Subflow{
+		"-": {}, "up 1.0 Mbit/s": {Limit: 1e6}, "down 5.0 Mbit/s": {AskedLimit: 5e6}, "up 1.0 Mbit/s, down 5.0 Mbit/s": {Limit: 1e6, PeerLimit: 1e6, AskedLimit: 5e6},
+	} {
+		if got := limitOf(f); got != want {
+			t.Errorf("%+v: %q, want %q", f, got, want)
+		}
+	}
+}
+
 // What a subflow is used for is said in a word.
 func TestUseOfSubflows(t *testing.T) {
 	for _, c := range []struct {
@@ -161,6 +177,7 @@ func TestUseOfSubflows(t *testing.T) {
 		{control.Subflow{Established: true, PeerBackup: true}, "backup there"},
 		{control.Subflow{Established: true, Backup: true, PeerBackup: true}, "backup"},
 		{control.Subflow{Established: true, Backup: true, Silent: true}, "silent"},
+		{control.Subflow{Established: true, Muted: true, Backup: true}, "unwanted there"},
 		{control.Subflow{Established: true, Leaving: true, Silent: true}, "leaving"},
 	} {
 		if got := useOf(c.f); got != c.want {

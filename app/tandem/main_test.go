@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,15 +13,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
-
-	"tandem/app/apptest"
 	"tandem/app/client"
 	"tandem/app/command"
 	"tandem/app/config"
 	"tandem/app/control"
 	"tandem/app/invite"
+	"tandem/app/tally"
 	"tandem/platform"
 	"tandem/platform/platformtest"
 	"tandem/tunnel/carrier"
@@ -84,6 +80,10 @@ func TestMisuse(t *testing.T) {
 		{"run --hub socks5://192.0.2.1", "at HOST:PORT"},
 		{"run --hub http://192.0.2.1:80", "convert or socks5, not"},
 		{"run --hub 192.0.2.1:1080", "a proxy is convert://HOST:PORT, socks5://"},
+		{"set --inactivity-bounds 1h", `--inactivity-bounds: "1h" is neither fixed nor two times`},
+		{"run --inactivity-bounds 2h,1h", "--inactivity-bounds: a connection may be idle for"},
+		{"set --implicit-esim perhaps", `--implicit-esim: "perhaps" is neither on nor off`},
+		{"run --prototype both", `--prototype: "both" is no meaning`},
 		{"link", "a link's name"},
 		{"link wlan0", "what is to change?"},
 		{"link wlan0 first", `"first" is none of on, off`},
@@ -125,7 +125,7 @@ func TestFailures(t *testing.T) {
 	}
 	m.types(1, "needs a password", "check", "--socks", "0.0.0.0:0")
 	proxied := m.types(-1, "A proxy of another make takes its place: socks5 at 192.0.2.1:1080.", "check", "--hub", "socks5://192.0.2.1:1080")
-	if !strings.Contains(proxied, "raw packets") || strings.Contains(proxied, "resolver") || strings.Contains(proxied, "belongs to no hub") {
+	if !strings.Contains(proxied, "raw packets") || !strings.Contains(proxied, "ports") || strings.Contains(proxied, "resolver") || strings.Contains(proxied, "belongs to no hub") {
 		t.Errorf("check with a proxy of another make: %q", proxied)
 	}
 	m.types(1, "name another with --state", "--state", "/proc/none/state", "run", "--socks", "127.0.0.1:0")
@@ -223,6 +223,14 @@ func TestVerbs(t *testing.T) {
 	if l := d.State().Links[1]; !l.Private || l.Deny != "10.0.0.0/8,fd00::/8" || l.Address != "non-persistent" || !l.Alone {
 		t.Errorf("link %+v", l)
 	}
+	m.types(0, "That is set; tandem status says", "set", "--inactivity", "none", "--establish", "ips+sim", "--address", "fixed")
+	m.types(0, "as far as it is --inactivity-bounds, --implicit-esim, --prototype.\n",
+		"set", "--prototype", "inactivity", "--implicit-esim", "on", "--inactivity-bounds", "fixed", "--inactivity", "none")
+	m.types(0, "address fixed\ninactivity bounds fixed, implicit esim on, prototype inactivity\n", "status")
+	if b := d.State().Bounds; !b.Fixed {
+		t.Errorf("bounds %v", b)
+	}
+	m.types(0, "COUNTER  COUNT\n", "status", "--counters")
 	m.types(0, "scheduler cost, establish ips+sim (0 races, 0 switches), inactivity none\n", "status")
 	if kept, err := o.folder().Settings(); err != nil || kept.Scheduler != "cost" || kept.Establish != "ips+sim" || kept.Inactivity != (config.Inactivity{}) {
 		t.Errorf("kept %+v, %v", kept, err)
@@ -243,6 +251,45 @@ func TestNoSecretIsSaid(t *testing.T) {
 		if said := m.types(2, "--socks wants", "run", "--socks", at); strings.Contains(said, "5ecret") {
 			t.Errorf("%s: said %q", at, said)
 		}
+	}
+}
+
+// TestSecretsFromFiles: what holds a password may stand in a file that its owner alone reads.
+func TestSecretsFromFiles(t *testing.T) {
+	m := newTerminal(t)
+	name := filepath.Join(t.TempDir(), "hub")
+	write := func(text string, mode os.FileMode) {
+		os.Remove(name)
+		if err := os.WriteFile(name, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("socks5://me:5ecret@192.0.2.1:1080\n", 0o600)
+	if said := m.types(-1, "socks5 at 192.0.2.1:1080.", "check", "--hub", "@"+name); strings.Contains(said, "5ecret") {
+		t.Errorf("said %q", said)
+	}
+	write("me:5ecret@0.0.0.0:0", 0o600)
+	m.types(1, "Programs that use the proxy at 0.0.0.0:0", "check", "--socks", "@"+name)
+	write("me:5ecret@127.0.0.1", 0o600)
+	if said := m.types(2, "--socks wants", "run", "--socks", "@"+name); strings.Contains(said, "5ecret") {
+		t.Errorf("said %q", said)
+	}
+	write("http://me:5ecret@192.0.2.1:80", 0o600)
+	if said := m.types(2, "convert or socks5, not", "run", "--hub", "@"+name); strings.Contains(said, "5ecret") {
+		t.Errorf("said %q", said)
+	}
+	write("socks5://me:5ecret@192.0.2.1:1080", 0o640)
+	m.types(1, "--hub: "+name+" is open to other users", "run", "--hub", "@"+name)
+	m.types(1, "--socks: "+name+" is open to other users", "run", "--socks", "@"+name)
+	m.types(1, "no such file", "run", "--hub", "@"+name+".none")
+}
+
+// TestCounters: what has not happened is not listed.
+func TestCounters(t *testing.T) {
+	var out bytes.Buffer
+	writeCounters(&out, tally.Tally{"rate_limits": 2, "bad_join_mac": 12, "malformed": 0})
+	if want := "COUNTER       COUNT\nbad_join_mac  12\nrate_limits   2\n"; out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
 	}
 }
 
@@ -341,12 +388,14 @@ func TestLimitsInTheTable(t *testing.T) {
 func TestHowTheDaemonIsTold(t *testing.T) {
 	typed := &habits{
 		scheduler: "cost", costV: "640", costRate: "1M", establish: "esim", address: "fixed", inactivity: "2h,request", privacy: "strict", fastOpen: "off",
+		bounds: "1m,1h", implicit: "on", prototype: "rate-limit",
 	}
 	told, err := typed.read()
 	want := control.Change{
 		Scheduler: new(config.Scheduler("cost")), CostV: new(config.CostV(640)), CostRate: new(config.Rate(1e6)), Establish: new(config.Establish("esim")),
 		Address: new(config.Address("fixed")), Inactivity: &config.Inactivity{Time: 2 * time.Hour, Request: true},
 		Privacy: new(config.Privacy("strict")), FastOpen: new(false),
+		Bounds: &config.Bounds{Least: time.Minute, Most: time.Hour}, ImplicitESIM: new(true), Prototype: new(config.Prototype("rate-limit")),
 	}
 	if err != nil || !reflect.DeepEqual(told, want) {
 		t.Errorf("%+v, %v", told, err)
@@ -371,28 +420,4 @@ func TestPatience(t *testing.T) {
 			t.Errorf("%+v: %q, want %q", i, got, want)
 		}
 	}
-}
-
-// TestReadme: README.md tells people to type what can be typed.
-func TestReadme(t *testing.T) {
-	apptest.CheckReadme(t, commands, func(c *cobra.Command) (err error) {
-		switch words := c.Flags().Args(); c.Name() {
-		case "link":
-			_, err = linkChange(c, words[1:])
-		case "connections":
-			_, _, err = new(lookup).read(words)
-		case "set":
-			var h habits
-			f := pflag.NewFlagSet("set", pflag.ContinueOnError)
-			h.flags(f, "")
-			c.Flags().Visit(func(typed *pflag.Flag) {
-				if f.Lookup(typed.Name) != nil {
-					err = errors.Join(err, f.Set(typed.Name, typed.Value.String()))
-				}
-			})
-			_, wrong := h.change()
-			err = errors.Join(err, wrong)
-		}
-		return err
-	})
 }

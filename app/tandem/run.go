@@ -27,11 +27,12 @@ func (m *manner) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.SortFlags = false
 	f.StringSliceVar(&m.links, "links", nil, "use the links of these `NAMES`, with commas between, whatever they are (default: all that are fit)")
-	f.StringVar(&m.socks, "socks", "", "need no root: be a SOCKS5 and HTTP proxy at [USER:PASSWORD@]`ADDR:PORT` for programs that are told so")
+	f.StringVar(&m.socks, "socks", "", "need no root: be a SOCKS5 and HTTP proxy at [USER:PASSWORD@]`ADDR:PORT` for programs that are told so;\n"+
+		"@FILE reads that from a file, so that nobody sees the password among the processes")
 	f.StringVar(&m.routes, "routes", "", "carry what goes to these `NETWORKS`, with commas between, or default for everything (default: as set, else default)")
 	f.StringVar(&m.hub, "hub", "", "use no hub but a proxy of another make at this `URL`, for TCP alone: convert://HOST:PORT,\n"+
 		"socks5://[USER:PASSWORD@]HOST:PORT, or implicit://HOST:PORT for one on the way, where HOST:PORT tells whether a link works;\n"+
-		"needs no join, and CAP_NET_RAW even with --socks")
+		"needs no join, and CAP_NET_RAW even with --socks; @FILE reads the URL from a file")
 }
 
 // upstream is the proxy of another make, or nil.
@@ -39,11 +40,23 @@ func (m *manner) upstream() (*client.Upstream, error) {
 	if m.hub == "" {
 		return nil, nil
 	}
-	u, err := client.ParseUpstream(m.hub)
+	text, err := fromFile(m.hub)
+	if err != nil {
+		return nil, about("hub", err)
+	}
+	u, err := client.ParseUpstream(text)
 	if err != nil {
 		return nil, command.Misuse(about("hub", err))
 	}
 	return u, nil
+}
+
+// fromFile returns what was typed, or after @ what the file of that name holds.
+func fromFile(typed string) (string, error) {
+	if name, is := strings.CutPrefix(typed, "@"); is {
+		return config.ReadSecret(name)
+	}
+	return typed, nil
 }
 
 // read says what is mistyped.
@@ -55,7 +68,11 @@ func (m *manner) read(c *cobra.Command) (routes config.Routes, socks client.Sock
 	case m.socks != "" && m.routes != "":
 		err = errors.New("--socks takes the place of --routes: programs choose the proxy themselves")
 	case m.socks != "":
-		socks, err = parseSocks(m.socks)
+		var text string
+		if text, err = fromFile(m.socks); err != nil {
+			return routes, socks, about("socks", err)
+		}
+		socks, err = parseSocks(text)
 	case m.routes != "":
 		err = about("routes", routes.Validate())
 	}

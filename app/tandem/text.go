@@ -4,10 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"tandem/app/config"
 	"tandem/app/control"
+	"tandem/app/tally"
 )
 
 func writeJSON(out io.Writer, value any) error { return json.NewEncoder(out).Encode(value) }
@@ -33,11 +37,42 @@ func writeState(out io.Writer, s control.State) error {
 			s.Scheduler, s.Establish, s.Races, s.Switches, s.Inactivity)
 		fmt.Fprintf(out, "privacy %s, fast open %s (%d taken, %d refused), address %s\n",
 			s.Privacy, switched(s.FastOpen), s.FastOpens, s.FastOpensRefused, s.Address)
+		fmt.Fprint(out, unusual(s))
 	}
 	if s.Scheduler == config.SchedulerCost {
 		fmt.Fprintf(out, "cost: %d octets wait rather than pay a thousandth more, at least %s\n", s.CostV, scaled(float64(s.CostRate), "bit/s"))
 	}
 	return writeLinks(out, s.Links)
+}
+
+// unusual says what is set that few people set.
+func unusual(s control.State) string {
+	var said []string
+	if s.Bounds != (config.Bounds{}) {
+		said = append(said, "inactivity bounds "+s.Bounds.String())
+	}
+	if s.ImplicitESIM {
+		said = append(said, "implicit esim on")
+	}
+	if s.Prototype.Meaning() != 0 {
+		said = append(said, "prototype "+s.Prototype.String())
+	}
+	if said == nil {
+		return ""
+	}
+	return strings.Join(said, ", ") + "\n"
+}
+
+// writeCounters lists what has been counted, but for what has not happened.
+func writeCounters(out io.Writer, counters tally.Tally) error {
+	return table(out, func(w io.Writer) {
+		fmt.Fprintln(w, "COUNTER\tCOUNT")
+		for _, name := range slices.Sorted(maps.Keys(counters)) {
+			if counters[name] > 0 {
+				fmt.Fprintf(w, "%s\t%d\n", name, counters[name])
+			}
+		}
+	})
 }
 
 func switched(on bool) string {

@@ -67,10 +67,14 @@ func statusCommand(o *options) *cobra.Command {
 	c := &cobra.Command{Use: "status", Short: "Say whether the hub is connected, over which links and how fast", Args: command.NoArguments}
 	asJSON := c.Flags().Bool("json", false, "as one line of JSON")
 	watch := c.Flags().Bool("watch", false, "say it again whenever it changes, until interrupted")
+	counters := c.Flags().Bool("counters", false, "what has been counted since up, instead: options heard, limits met, packets and attacks refused")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		show := func(s control.State) error {
-			if *asJSON {
+			switch {
+			case *asJSON:
 				return writeJSON(c.OutOrStdout(), s)
+			case *counters:
+				return writeCounters(c.OutOrStdout(), s.Counters)
 			}
 			return writeState(c.OutOrStdout(), s)
 		}
@@ -121,7 +125,7 @@ func linkCommand(o *options) *cobra.Command {
 	f := c.Flags()
 	f.SortFlags = false
 	f.String("limit-up", "", "send at most at this `RATE`, such as 5M for 5 Mbit/s, or none")
-	f.String("limit-down", "", "have the hub send at most at this `RATE`, such as 20M, or none")
+	f.String("limit-down", "", "have the hub send at most at this `RATE`, such as 20M, or none; proxies of other makes are asked to")
 	f.String("cap", "", "use at most this `SIZE` in a month, such as 20GB, or none")
 	f.Int("reset-day", 1, "`DAY` of the month on which the cap begins anew, 1 to 28")
 	f.Float64("price", 0, "`PRICE` of a gigabyte, in any currency that is the same for all links: for --scheduler cost")
@@ -155,7 +159,9 @@ const linkHelp = `Say how a link is to be used, now and after a restart.
 
 A link that is private is for connections that shall not be known to have to do with others: it is taken, alone, by those that
 begin while no other link is connected, and by programs that bind themselves to its address. UDP and ICMP take it as its role
-says. When an address is about to go away, because its lease ends, connections take other links in time.`
+says. When an address is about to go away, because its lease ends, connections take other links in time. What a network may
+promise of addresses is that they stay (fixed), that they stay as long as connections do (session-lasting), or nothing
+(non-persistent).`
 
 // changed says what was changed, as it was typed.
 func changed(c *cobra.Command, args []string) string {

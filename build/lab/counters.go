@@ -56,3 +56,22 @@ func (c counters) check(need, allow []string) error {
 	}
 	return nil
 }
+
+// growth returns by how much a namespace's counters grow while f runs.
+func growth(ctx context.Context, s *space, f func() error) (counters, error) {
+	before, err := readCounters(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if err := f(); err != nil {
+		return nil, err
+	}
+	after, err := readCounters(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	for name, n := range before {
+		after[name] -= n
+	}
+	return after, nil
+}

@@ -88,12 +88,34 @@ func (d *duct) change(up time.Duration, down ...time.Duration) {
 	d.down.Change(func(c *sim.Conditions) { c.Delay = append(down, up)[0] })
 }
 
+// forwarded returns the octets that each of two links has carried, up and down.
+func forwarded(links []*duct) (octets [2]int64) {
+	for i, d := range links[:2] {
+		octets[i] = d.up.Counts().Forwarded.Octets + d.down.Counts().Forwarded.Octets
+	}
+	return octets
+}
+
 func (d *duct) close() {
 	d.up.Close()
 	d.down.Close()
 	for _, t := range d.tuns {
 		t.close()
 	}
+}
+
+// wayOf is one direction of a link as the engine's path.
+type wayOf struct {
+	way  *carriertest.Way
+	sent func(pkts [][]byte) [][]byte // returns what is put on the way; nil: all
+}
+
+func (w wayOf) Send(pkts [][]byte) error {
+	if w.sent != nil {
+		pkts = w.sent(pkts)
+	}
+	w.way.Put(pkts)
+	return nil
 }
 
 // plug makes a TUN device and moves it into a namespace as that side of a link, ready to use.

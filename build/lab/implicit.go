@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,64 +15,35 @@ const (
 	implicitDevice = "tandem1"
 )
 
-// passersBy are the trials of a proxy that nobody knows, on the router that the laptop's first link passes. The client is the
-// kernel's own Multipath TCP.
-func passersBy() []trial {
-	limit := fmt.Sprintf("≥ %.1f Mbit/s, digest, links ≥ %.0f %%", nativeShare*sumRate/1e6, 100*nativeLeast)
-	down := func(ctx context.Context, h *household) (time.Duration, error) {
-		said, err := h.ask(ctx, h.laptop, "bash", "-c", "set -o pipefail; mptcpize run curl -sS "+timed+url(webHost, "/octets/3/%d", int64(transfer))+" | sha256sum")
-		return h.moved(said, err, strings.HasPrefix(said.out, digest(3, transfer)))
-	}
-	up := func(ctx context.Context, h *household) (time.Duration, error) {
-		said, err := h.ask(ctx, h.laptop, "bash", "-c", fmt.Sprintf("head -c %d /dev/zero | mptcpize run curl -sS %s-H Expect: -T - -X POST %s",
-			int64(transfer), timed, url(webHost, "/sink")))
-		return h.moved(said, err, strings.TrimSpace(said.out) == fmt.Sprintf("%d %s", int64(transfer), zeroDigest(transfer)))
-	}
-	return []trial{
-		{"implicit proxy, 200 MB down", limit, bothLinks(down)},
-		{"implicit proxy, 200 MB up", limit, bothLinks(up)},
-		{"implicit proxy, who asks", "the router", asksAs(web4 + "1")},
-		{"implicit proxy, on the wire", "C=1, ADD_ADDR, MP_JOIN", announced},
-		{"implicit proxy, refused", "at once", refusedBehind},
-		{"implicit proxy, steps aside", "the laptop itself, twice", stepsAside},
+// implicit is the stage of a proxy that nobody knows, on the router that the laptop's first link passes. The client is the kernel's
+// own Multipath TCP.
+func implicit() stage {
+	return stage{
+		name: "implicit proxy", needs: []string{"mptcpize"},
+		set: func(ctx context.Context, h *household) (func(), error) {
+			return nil, errors.Join(h.serveAgain(ctx, false), h.standInTheWay(ctx), h.speakMultipath())
+		},
+		trials: []trial{
+			overBoth("200 MB down", transfer, nativeShare*sumRate, fetchesMultipath),
+			overBoth("200 MB up", transfer, nativeShare*sumRate, pushesMultipath),
+			{"who asks", "the router", asksAs(web4 + "1")},
+			{"on the wire", "C=1, ADD_ADDR, MP_JOIN", announced},
+			{"refused", "at once", refusedBehind},
+			{"steps aside", "the laptop itself, twice", stepsAside},
+		},
 	}
 }
 
-// runImplicit tries the proxy that nobody knows, as far as the names of trials contain only.
-func runImplicit(ctx context.Context, t *table, all []trial, only string) error {
-	rows := slices.DeleteFunc(all, func(c trial) bool { return !strings.Contains(c.name, only) })
-	if len(rows) == 0 {
-		return nil
-	}
-	if _, err := exec.LookPath("mptcpize"); err != nil {
-		t.add(row{name: "implicit proxy", verdict: skip, why: "needs mptcpize"})
-		return nil
-	}
-	h := &household{}
-	defer h.close()
-	if err := h.build(ctx); err != nil {
-		return err
-	}
-	if err := errors.Join(h.serveAgain(ctx, false), h.standInTheWay(ctx), h.speakMultipath()); err != nil {
-		return err
-	}
-	for _, c := range rows {
-		r := row{name: c.name, limit: c.limit, verdict: pass}
-		limited, cancel := context.WithTimeout(ctx, trialTime)
-		var err error
-		r.figure, err = c.run(limited, h)
-		cancel()
-		if ctx.Err() != nil {
-			return errInterrupted
-		}
-		if err != nil {
-			r.verdict, r.why = fail, strings.ReplaceAll(err.Error(), "\n", "; ")+" (logs in "+h.dir+")"
-			h.keep = true
-		}
-		h.keep = h.keep || t.keep
-		t.add(r)
-	}
-	return nil
+// fetchesMultipath and pushesMultipath are fetches and pushes by the kernel's Multipath TCP.
+func fetchesMultipath(ctx context.Context, h *household, n int64) (time.Duration, error) {
+	said, err := h.ask(ctx, h.laptop, "bash", "-c", "set -o pipefail; mptcpize run curl -sS "+timed+url(webHost, "/octets/3/%d", n)+" | sha256sum")
+	return curlMoved(said, err, strings.HasPrefix(said.out, digest(3, n)))
+}
+
+func pushesMultipath(ctx context.Context, h *household, n int64) (time.Duration, error) {
+	said, err := h.ask(ctx, h.laptop, "bash", "-c", fmt.Sprintf("head -c %d /dev/zero | mptcpize run curl -sS %s-H Expect: -T - -X POST %s",
+		n, timed, url(webHost, "/sink")))
+	return curlMoved(said, err, strings.TrimSpace(said.out) == fmt.Sprintf("%d %s", n, zeroDigest(n)))
 }
 
 // standInTheWay runs the proxy on the router, and leads into it what comes over the laptop's first link.
@@ -105,8 +74,8 @@ func (h *household) speakMultipath() error {
 		run("ip", "-n", h.laptop.name, "mptcp", "endpoint", "add", second.v4+"2", "dev", second.device, "subflow", "fullmesh"))
 }
 
-// moved is how long curl took, if it got what it should.
-func (h *household) moved(said saying, err error, right bool) (time.Duration, error) {
+// curlMoved is how long curl took, if it got what it should.
+func curlMoved(said saying, err error, right bool) (time.Duration, error) {
 	switch {
 	case err != nil:
 		return 0, err
@@ -136,23 +105,15 @@ func asksAs(want string) func(context.Context, *household) (string, error) {
 
 // announced: the laptop's kernel was told of the proxy's address, and has joined it.
 func announced(ctx context.Context, h *household) (string, error) {
-	before, err := readCounters(ctx, h.laptop)
+	grown, err := growth(ctx, h.laptop, func() error {
+		_, err := h.must(ctx, h.laptop, "mptcpize", "run", "curl", "-sS", "-o", "/dev/null", url(webHost, "/octets/10/%d", 20_000_000))
+		return err
+	})
 	if err != nil {
 		return "", err
 	}
-	if _, err := h.must(ctx, h.laptop, "mptcpize", "run", "curl", "-sS", "-o", "/dev/null", url(webHost, "/octets/10/%d", 20_000_000)); err != nil {
-		return "", err
-	}
-	after, err := readCounters(ctx, h.laptop)
-	if err != nil {
-		return "", err
-	}
-	delta := counters{}
-	for name, n := range after {
-		delta[name] = n - before[name]
-	}
-	figure := fmt.Sprintf("MP_CAPABLE %d, ADD_ADDR %d, MP_JOIN %d", delta["MPCapableSYNACKRX"], delta["AddAddr"], delta["MPJoinSynAckRx"])
-	return figure, delta.check([]string{"MPCapableSYNACKRX", "AddAddr", "MPJoinSynAckRx"}, nil)
+	figure := fmt.Sprintf("MP_CAPABLE %d, ADD_ADDR %d, MP_JOIN %d", grown["MPCapableSYNACKRX"], grown["AddAddr"], grown["MPJoinSynAckRx"])
+	return figure, grown.check([]string{"MPCapableSYNACKRX", "AddAddr", "MPJoinSynAckRx"}, nil)
 }
 
 // refusedBehind: who cannot be connected to says so itself.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -77,37 +76,20 @@ type scene struct {
 	spaces           []*space
 }
 
-// play runs a case and says how it ended. Its capture and trace are kept if it failed, or if asked to.
-func play(ctx context.Context, c interop, w who, limit time.Duration, keep bool) (r row) {
-	r = row{name: string(w) + ": " + c.name, limit: c.limit(), verdict: fail}
-	if c.except == w {
-		r.verdict, r.why = skip, "makes no sense in this role"
-		return r
-	}
-	dir, err := os.MkdirTemp("", "tandem-lab-")
-	if err != nil {
-		r.why = err.Error()
-		return r
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	s, err := c.build(w, filepath.Join(dir, "far.pcap"))
-	defer s.close()
-	if err == nil {
-		r.figure, err = c.act(ctx, s)
-	}
-	if err == nil {
-		r.verdict = pass
-	} else {
-		r.why = strings.ReplaceAll(err.Error(), "\n", "; ")
-	}
-	if err == nil && !keep {
-		os.RemoveAll(dir)
-		return r
-	}
-	s.story(filepath.Join(dir, "trace.txt"))
-	r.why = strings.TrimSpace(r.why + " (see " + dir + ")")
-	return r
+// in is a case with that end near.
+func (c interop) in(w who) seed {
+	return seed{string(w) + ": " + c.name, c.limit(), func(ctx context.Context, dir string) (figure string, err error) {
+		if c.except == w {
+			return "", skipped("makes no sense in this role")
+		}
+		s, err := c.build(w, filepath.Join(dir, "far.pcap"))
+		defer s.close()
+		if err == nil {
+			figure, err = c.act(ctx, s)
+		}
+		s.story(filepath.Join(dir, "trace.txt"))
+		return figure, err
+	}}
 }
 
 // story writes what the engine traced to a file, if it took part.
@@ -346,22 +328,14 @@ func over(done <-chan struct{}) bool {
 
 // shares returns the part of each link in the octets forwarded.
 func (s *scene) shares() [2]float64 {
-	octets := s.forwarded()
+	octets := forwarded(s.ducts)
 	first, second := float64(octets[0]-s.before[0]), float64(octets[1]-s.before[1])
 	sum := max(first+second, 1)
 	return [2]float64{first / sum, second / sum}
 }
 
 // countAnew has shares begin now.
-func (s *scene) countAnew() { s.before = s.forwarded() }
-
-// forwarded returns the octets that each link has carried, up and down.
-func (s *scene) forwarded() (octets [2]int64) {
-	for i, d := range s.ducts {
-		octets[i] = d.up.Counts().Forwarded.Octets + d.down.Counts().Forwarded.Octets
-	}
-	return octets
-}
+func (s *scene) countAnew() { s.before = forwarded(s.ducts) }
 
 func goodput(reports ...report) (mbits float64) {
 	for _, r := range reports {

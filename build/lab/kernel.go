@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"tandem/engine/sim"
@@ -21,20 +20,15 @@ func runSelf(ctx context.Context, t *table, only string) error {
 	return playAll(ctx, t, only, interops, caseTime, kernelDials)
 }
 
+// playAll plays cases in each of those roles.
 func playAll(ctx context.Context, t *table, only string, cases []interop, limit time.Duration, roles ...who) error {
+	var all []seed
 	for _, w := range roles {
 		for _, c := range cases {
-			if !strings.Contains(string(w)+": "+c.name, only) {
-				continue
-			}
-			r := play(ctx, c, w, limit, t.keep)
-			if ctx.Err() != nil {
-				return errInterrupted
-			}
-			t.add(r)
+			all = append(all, c.in(w))
 		}
 	}
-	return nil
+	return trySeeds(ctx, t, only, all, limit)
 }
 
 const (

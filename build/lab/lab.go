@@ -1,6 +1,14 @@
 // Package lab joins hosts over emulated links and tries them: the engine and the kernel's
 // Multipath TCP with each other, in network namespaces on the machine it runs on. The links are
 // engine/sim's, driven in real time between TUN devices.
+//
+// Every row of every suite is an attempt (suite.go). There are three places for them:
+//
+//	an interop   two ends over two links, of which the far one is the kernel: kernel.go lists them
+//	a rig        links with the engine here and the kernel or the engine there (rig.go); seeds.go lists the files of those
+//	             rows, one for each item of the working group
+//	a household  laptop, hub and web host around a router, with the programs as people run them (household.go), in a stage
+//	             (stage.go): programs.go and commands.go with a hub, native.go, proxies.go and implicit.go without one
 package lab
 
 import (
@@ -10,13 +18,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"time"
 )
 
-// A suite is a set of cases that the lab can be asked for.
+// A suite is a set of attempts that the lab can be asked for.
 type suite struct {
 	name, about string
 	run         func(ctx context.Context, t *table, only string) error
@@ -33,7 +40,7 @@ func suites() []suite {
 	}
 }
 
-// Main runs the suites named in args, of each only the cases whose name contains what follows a
+// Main runs the suites named in args, of each only the rows whose name contains what follows a
 // colon ("kernel:backup"). It returns the process's exit code.
 func Main(ctx context.Context, args []string, out io.Writer) int {
 	if len(args) == 2 && args[0] == "peer" {
@@ -102,11 +109,11 @@ func find(arg string) *suite {
 }
 
 func usage(out io.Writer) {
-	fmt.Fprintln(out, "usage: go run ./build lab [-keep] SUITE[:PART OF A CASE'S NAME]... | up | shell NAMESPACE | down")
+	fmt.Fprintln(out, "usage: go run ./build lab [-keep] SUITE[:PART OF A ROW'S NAME]... | up | shell NAMESPACE | down")
 	for _, s := range suites() {
 		fmt.Fprintf(out, "  %-8s %s\n", s.name, s.about)
 	}
-	fmt.Fprintln(out, "  -keep    leaves captures and traces also of cases that pass")
+	fmt.Fprintln(out, "  -keep    leaves logs, captures and traces also of rows that pass")
 	fmt.Fprintln(out, "  up       laptop, hub, router and web host in namespaces, until interrupted; shell enters one")
 	fmt.Fprintln(out, "  down     removes what a lab that was killed left")
 }
@@ -130,61 +137,5 @@ func Missing() string {
 	if _, err := os.Stat("/proc/sys/net/mptcp/enabled"); err != nil {
 		return "needs a kernel with Multipath TCP"
 	}
-	for _, tool := range []string{"curl", "dig", "dumpcap", "ip", "iperf3", "nft", "nstat", "ping", "setpriv", "sysctl", "traceroute", "tshark"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return "needs " + tool
-		}
-	}
-	return ""
+	return lacks([]string{"curl", "dig", "dumpcap", "ip", "iperf3", "nft", "nstat", "ping", "setpriv", "sysctl", "traceroute", "tshark"})
 }
-
-// A verdict is how a case ended.
-type verdict string
-
-const (
-	pass verdict = "PASS"
-	fail verdict = "FAIL"
-	skip verdict = "SKIP"
-)
-
-// A row is the result of one case.
-type row struct {
-	name, figure, limit string
-	verdict             verdict
-	why                 string
-}
-
-// A table prints rows as they come.
-type table struct {
-	out                     io.Writer
-	keep                    bool // captures of cases that pass
-	passed, failed, skipped int
-	start                   time.Time
-}
-
-func (t *table) add(r row) {
-	switch r.verdict {
-	case pass:
-		t.passed++
-	case fail:
-		t.failed++
-	case skip:
-		t.skipped++
-	}
-	line := fmt.Sprintf("%-55s %-32s %-32s %s", r.name, r.figure, r.limit, r.verdict)
-	if r.why != "" {
-		line += ": " + r.why
-	}
-	fmt.Fprintln(t.out, line)
-}
-
-// close prints the sum and returns the exit code.
-func (t *table) close() int {
-	fmt.Fprintf(t.out, "%d passed, %d failed, %d skipped in %.0f s\n", t.passed, t.failed, t.skipped, time.Since(t.start).Seconds())
-	if t.failed > 0 {
-		return 1
-	}
-	return 0
-}
-
-var errInterrupted = errors.New("interrupted")

@@ -136,25 +136,6 @@ func TestTalkEndsWithContext(t *testing.T) {
 	}
 }
 
-func TestTableCountsFailures(t *testing.T) {
-	var out bytes.Buffer
-	table := &table{out: &out, start: time.Now()}
-	table.add(row{name: "a", figure: "1", limit: "2", verdict: pass})
-	table.add(row{name: "b", verdict: skip, why: "no b here"})
-	if code := table.close(); code != 0 {
-		t.Errorf("exit code %d without a failure", code)
-	}
-	table.add(row{name: "c", verdict: fail, why: "because"})
-	if code := table.close(); code != 1 {
-		t.Errorf("exit code %d after a failure", code)
-	}
-	for _, want := range []string{"SKIP: no b here\n", "FAIL: because\n", "1 passed, 1 failed, 1 skipped"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in\n%s", want, out.String())
-		}
-	}
-}
-
 func TestMisuse(t *testing.T) {
 	for _, args := range [][]string{{}, {"nothing"}, {"kernel", "nothing:one"}, {"-x"}} {
 		if code := Main(t.Context(), args, io.Discard); code != 2 {

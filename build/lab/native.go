@@ -8,21 +8,12 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 )
-
-// A maker is a proxy of another make, which runs where the hub does.
-type maker struct {
-	name, url string
-	needs     []string // programs
-	start     func(h *household) (*job, error)
-	trials    []trial
-}
 
 const (
 	socksPort   = 1080
@@ -33,9 +24,12 @@ const (
 	nativeLeast = 0.15
 )
 
-func makers() []maker {
-	limit := fmt.Sprintf("≥ %.1f Mbit/s, digest, links ≥ %.0f %%", nativeShare*sumRate/1e6, 100*nativeLeast)
-	both := []trial{{"200 MB down", limit, bothLinks(download0)}, {"200 MB up", limit, bothLinks(upload0)}}
+// natives are proxies of other makes, which run where the hub does.
+func natives() []stage {
+	both := []trial{
+		overBoth("200 MB down", transfer, nativeShare*sumRate, fetches),
+		overBoth("200 MB up", transfer, nativeShare*sumRate, pushes),
+	}
 	rest := []trial{
 		{"who asks", "the proxy", whoAsks(hubHost)},
 		{"on the wire", "MP_CAPABLE, MP_JOIN, no fallback", onTheWire},
@@ -56,97 +50,64 @@ func makers() []maker {
 			return h.start(h.hub, "microsocks", append([]string{"mptcpize", "run", "microsocks", "-p", strconv.Itoa(socksPort)}, args...)...)
 		}
 	}
-	return []maker{
-		{"SOCKS5 of the lab", socks(hubHost), nil, func(h *household) (*job, error) {
+	programs := []string{"microsocks", "mptcpize"}
+	converter := "convert://" + hubHost + ":" + strconv.Itoa(convertPort)
+	convert := func(args ...string) func(h *household) (*job, error) {
+		return func(h *household) (*job, error) {
+			return h.start(h.hub, "convert", h.asNobody("tandem-hub", append([]string{"convert", "--listen", ":" + strconv.Itoa(convertPort)}, args...)...)...)
+		}
+	}
+	return []stage{
+		native("SOCKS5 of the lab", socks(hubHost), nil, func(h *household) (*job, error) {
 			return h.helper(h.hub, "socks", task{Kind: "socks", Address: ":" + strconv.Itoa(socksPort)})
-		}, slices.Concat(both, rest)},
-		{"microsocks under mptcpize", socks(hubHost), []string{"microsocks", "mptcpize"}, micro(), slices.Concat(both, rest[:2])},
-		{"microsocks with a password", socks("me:secret@" + hubHost), []string{"microsocks", "mptcpize"}, micro("-u", "me", "-P", "secret"), rest[:1]},
-		{"Convert", "convert://" + hubHost + ":" + strconv.Itoa(convertPort), nil, func(h *household) (*job, error) {
-			return h.start(h.hub, "convert", h.asNobody("tandem-hub", "convert", "--listen", ":"+strconv.Itoa(convertPort))...)
-		}, slices.Concat(both, rest, []trial{
-			{"what is asked rides in the SYN", "taken", ridesEarly},
+		}, both, rest),
+		native("microsocks under mptcpize", socks(hubHost), programs, micro(), both, rest[:2]),
+		native("microsocks with a password", socks("me:secret@"+hubHost), programs, micro("-u", "me", "-P", "secret"), rest[:1]),
+		native("Convert", converter, nil, convert(), both, rest, []trial{
+			{"what is asked rides in the SYN", "taken", ridesEarly(askThrice)},
+			{"asked for in the SYN, read after 3 s", "40 MB in 10 s", ridesEarly(readLate)},
 			{"what rides in the SYN is not taken any more", "the proxy, then the laptop itself", notTaken},
 			{"bypass", "the proxy, then the laptop itself", bypass},
-		})},
+			{"reset while idle", "an error, MP_FASTCLOSE", resetIdle},
+		}),
+		native("Convert with cookies", converter, nil, convert("--cookies"), []trial{
+			{"page of 60 objects", "every digest", page},
+			{"one link cut for 4 s in mid-transfer", "digest", cutNative},
+			{"who asks", "the proxy", whoAsks(hubHost)},
+		}),
 	}
 }
 
-// runNative tries proxies of other makes with the laptop's daemon, whose segments leave the links as they are.
+// runNative tries proxies of other makes with the laptop's daemon, whose segments leave the links as they are, and at last the
+// one that nobody knows.
 func runNative(ctx context.Context, t *table, only string) error {
-	if err := runMakers(ctx, t, makers(), only); err != nil {
-		return err
-	}
-	return runImplicit(ctx, t, passersBy(), only)
+	return runStages(ctx, t, only, append(natives(), implicit())...)
 }
 
-// runMakers makes a household and tries what each proxy has, as far as the names of both contain only.
-func runMakers(ctx context.Context, t *table, all []maker, only string) error {
-	for i := range all {
-		m := &all[i]
-		m.trials = slices.DeleteFunc(slices.Clone(m.trials), func(c trial) bool { return !strings.Contains(m.name+", "+c.name, only) })
-	}
-	all = slices.DeleteFunc(all, func(m maker) bool { return len(m.trials) == 0 })
-	if len(all) == 0 {
-		return nil
-	}
-	h := &household{}
-	defer h.close()
-	if err := h.build(ctx); err != nil {
-		return err
-	}
-	if err := errors.Join(h.watchPorts(), h.serveAgain(ctx, false)); err != nil {
-		return err
-	}
-	for _, m := range all {
-		if err := h.tryMaker(ctx, t, m); err != nil {
-			return err
+// native is the stage of a proxy that the laptop's daemon asks over its links. At last the kernel must not have meddled.
+func native(name, url string, needs []string, start func(h *household) (*job, error), trials ...[]trial) stage {
+	set := func(ctx context.Context, h *household) (func(), error) {
+		if err := h.serveAgain(ctx, false); err != nil {
+			return nil, err
 		}
-	}
-	return nil
-}
-
-// tryMaker runs the rows of one proxy, and at last sees that the kernel did not meddle.
-func (h *household) tryMaker(ctx context.Context, t *table, m maker) error {
-	for _, program := range m.needs {
-		if _, err := exec.LookPath(program); err != nil {
-			t.add(row{name: m.name, verdict: skip, why: "needs " + program})
-			return nil
-		}
-	}
-	proxy, err := m.start(h)
-	if err != nil {
-		return err
-	}
-	defer proxy.stop()
-	h.clientJob, err = h.start(h.laptop, "client", h.path("tandem"), "run", "--state", h.path("native"), "--socket", h.socket(),
-		"--links", "wlan0,wwan0", "--hub", m.url, "-v")
-	if err != nil {
-		return err
-	}
-	defer h.clientJob.stop()
-	if err := h.countAnew(ctx); err != nil {
-		return err
-	}
-	for _, c := range append(m.trials, trial{"the kernel's part in it", "no segment", h.kernelSilent}) {
-		r := row{name: m.name + ", " + c.name, limit: c.limit, verdict: pass}
-		limited, cancel := context.WithTimeout(ctx, trialTime)
-		err := h.connected(limited, "wlan0", "wwan0")
-		if err == nil {
-			r.figure, err = c.run(limited, h)
-		}
-		cancel()
-		if ctx.Err() != nil {
-			return errInterrupted
-		}
+		proxy, err := start(h)
 		if err != nil {
-			r.verdict, r.why = fail, strings.ReplaceAll(err.Error(), "\n", "; ")+" (logs in "+h.dir+")"
-			h.keep = true
+			return nil, err
 		}
-		h.keep = h.keep || t.keep
-		t.add(r)
+		h.clientJob, err = h.start(h.laptop, "client", h.path("tandem"), "run", "--state", h.path("native"), "--socket", h.socket(),
+			"--links", "wlan0,wwan0", "--hub", url, "-v")
+		if err != nil {
+			return func() { proxy.stop() }, err
+		}
+		starting, cancel := context.WithTimeout(ctx, startTime)
+		defer cancel()
+		return func() { h.clientJob.stop(); proxy.stop() }, errors.Join(h.connected(starting, "wlan0", "wwan0"), h.watchPorts())
 	}
-	return nil
+	return stage{
+		name: name, needs: needs, set: set, trials: slices.Concat(trials...),
+		ready: func(ctx context.Context, h *household) error { return h.connected(ctx, "wlan0", "wwan0") },
+		last:  &trial{"the kernel's part in it", "no segment", kernelSilent},
+	}
 }
 
 // serveAgain has the web host speak Multipath TCP, or not.
@@ -167,35 +128,21 @@ func (h *household) serveAgain(ctx context.Context, multipath bool) (err error) 
 	return h.webJob.await(starting, "ready")
 }
 
-// watchPorts counts what leaves the laptop's links from the daemon's ports and is not marked as the daemon's packets are.
+// watchPorts counts from now on what leaves the laptop's links from the daemon's ports and is not marked as the daemon's packets
+// are. What came late for a daemon before, when the ports were nobody's, does not count.
 func (h *household) watchPorts() error {
-	cmd := h.laptop.command(context.Background(), "nft", "-f", "-")
-	cmd.Stdin = strings.NewReader(`table inet watch {
+	return h.laptop.nft(`table inet watch { }
+	delete table inet watch
+	table inet watch {
 		counter others { }
 		chain out { type filter hook output priority 0;
 			oifname { "wlan0", "wwan0" } tcp sport 61000-65095 meta mark & 0xffff0000 != 0x7a0000 counter name others
 		}
 	}`)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("nft: %w: %s", err, out)
-	}
-	return nil
-}
-
-// countAnew begins the count once the daemon has its ports: what came late for the one before, when they were nobody's, does
-// not count.
-func (h *household) countAnew(ctx context.Context) error {
-	starting, cancel := context.WithTimeout(ctx, startTime)
-	defer cancel()
-	if err := h.connected(starting, "wlan0", "wwan0"); err != nil {
-		return err
-	}
-	_, err := h.must(ctx, h.laptop, "nft", "reset", "counter", "inet", "watch", "others")
-	return err
 }
 
 // kernelSilent: the kernel has answered nothing that came for the daemon's ports.
-func (h *household) kernelSilent(ctx context.Context, _ *household) (string, error) {
+func kernelSilent(ctx context.Context, h *household) (string, error) {
 	out, err := h.must(ctx, h.laptop, "nft", "list", "counter", "inet", "watch", "others")
 	fields := strings.Fields(out)
 	if i := slices.Index(fields, "packets"); err == nil && (i < 0 || fields[i+1] != "0") {
@@ -204,33 +151,29 @@ func (h *household) kernelSilent(ctx context.Context, _ *household) (string, err
 	return "", err
 }
 
-func download0(ctx context.Context, h *household) (time.Duration, error) {
-	return h.fetch(ctx, webHost, 3, transfer)
+func fetches(ctx context.Context, h *household, n int64) (time.Duration, error) {
+	return h.fetch(ctx, webHost, 3, n)
 }
 
-func upload0(ctx context.Context, h *household) (time.Duration, error) { return h.push(ctx, transfer) }
+func pushes(ctx context.Context, h *household, n int64) (time.Duration, error) { return h.push(ctx, n) }
 
-// bothLinks judges a transfer by its rate and by what each link had of it.
-func bothLinks(move func(context.Context, *household) (time.Duration, error)) func(context.Context, *household) (string, error) {
-	return func(ctx context.Context, h *household) (string, error) {
+// overBoth judges a transfer of n octets by its rate, in bits a second, and by what each link had of it.
+func overBoth(name string, n int64, least float64, move func(context.Context, *household, int64) (time.Duration, error)) trial {
+	return trial{name, fmt.Sprintf("≥ %.1f Mbit/s, digest, links ≥ %.0f %%", least/1e6, 100*nativeLeast), func(ctx context.Context, h *household) (string, error) {
 		before := h.forwarded()
-		took, err := move(ctx, h)
+		took, err := move(ctx, h, n)
 		if err != nil {
 			return "", err
 		}
 		after := h.forwarded()
 		first, second := float64(after[0]-before[0]), float64(after[1]-before[1])
-		rate := transfer * octetBits / took.Seconds()
-		figure := fmt.Sprintf("%.1f Mbit/s, %.3f of the sum, %.0f %% + %.0f %%", rate/1e6, rate/sumRate,
-			100*first/(first+second), 100*second/(first+second))
-		switch {
-		case rate < nativeShare*sumRate:
-			err = errors.New("too slow")
-		case min(first, second) < nativeLeast*(first+second):
-			err = errors.New("one link had too little of it")
-		}
-		return figure, err
-	}
+		rate := float64(n) * octetBits / took.Seconds()
+		var w wrong
+		w.unless(rate >= least, "too slow")
+		w.unless(min(first, second) >= nativeLeast*(first+second), "one link had too little of it")
+		return fmt.Sprintf("%.1f Mbit/s, %.3f of the sum, %.0f %% + %.0f %%", rate/1e6, rate/sumRate,
+			100*first/(first+second), 100*second/(first+second)), w.err()
+	}}
 }
 
 // whoAsks: the web host is asked by that address.
@@ -250,23 +193,15 @@ var allowed = []string{"MPFastcloseRx", "MPRstRx", "MPJoinRejected", "MPRstTx", 
 
 // onTheWire: the proxy's kernel has taken both subflows of a connection, and seen nothing that it did not like.
 func onTheWire(ctx context.Context, h *household) (string, error) {
-	before, err := readCounters(ctx, h.hub)
+	grown, err := growth(ctx, h.hub, func() error {
+		_, err := h.fetch(ctx, webHost, 10, 5e6)
+		return err
+	})
 	if err != nil {
 		return "", err
 	}
-	if _, err := h.fetch(ctx, webHost, 10, 5e6); err != nil {
-		return "", err
-	}
-	after, err := readCounters(ctx, h.hub)
-	if err != nil {
-		return "", err
-	}
-	delta := counters{}
-	for name, n := range after {
-		delta[name] = n - before[name]
-	}
-	return fmt.Sprintf("MP_CAPABLE %d, MP_JOIN %d", delta["MPCapableACKRX"], delta["MPJoinAckRx"]),
-		delta.check([]string{"MPCapableACKRX", "MPJoinAckRx"}, allowed)
+	return fmt.Sprintf("MP_CAPABLE %d, MP_JOIN %d", grown["MPCapableACKRX"], grown["MPJoinAckRx"]),
+		grown.check([]string{"MPCapableACKRX", "MPJoinAckRx"}, allowed)
 }
 
 // cutNative cuts the faster link in the middle of a download, for a while.
@@ -284,28 +219,49 @@ func cutNative(ctx context.Context, h *household) (string, error) {
 	return fmt.Sprintf("%.1f s", took.Seconds()), errors.Join(err, <-cut)
 }
 
-// ridesEarly: the converter's kernel has taken octets with a SYN.
-func ridesEarly(ctx context.Context, h *household) (string, error) {
-	const name = "TcpExtTCPFastOpenPassive"
-	defer h.hub.sysctl("net.ipv4.tcp_fastopen=1")
-	if err := errors.Join(h.hub.sysctl("net.ipv4.tcp_fastopen=3"), h.anotherChance(ctx)); err != nil {
-		return "", err
+// ridesEarly: the converter's kernel has taken octets with the SYNs of what is tried. When it does so no longer, another chance
+// has the daemon go on asking it.
+func ridesEarly(try func(context.Context, *household) (string, error)) func(context.Context, *household) (string, error) {
+	return func(ctx context.Context, h *household) (figure string, err error) {
+		const name = "TcpExtTCPFastOpenPassive"
+		defer func() { err = errors.Join(err, h.hub.sysctl("net.ipv4.tcp_fastopen=1"), h.anotherChance(ctx)) }()
+		if err := errors.Join(h.hub.sysctl("net.ipv4.tcp_fastopen=3"), h.anotherChance(ctx)); err != nil {
+			return "", err
+		}
+		grown, err := growth(ctx, h.hub, func() (err error) {
+			figure, err = try(ctx, h)
+			return err
+		})
+		if err == nil && grown[name] == 0 {
+			err = errors.New(name + " is 0")
+		}
+		return fmt.Sprintf("%s, %d SYNs taken", figure, grown[name]), err
 	}
-	before, err := readCounters(ctx, h.hub)
-	if err != nil {
-		return "", err
-	}
+}
+
+func askThrice(ctx context.Context, h *household) (string, error) {
 	for range 3 {
 		if _, err := whoAsks(hubHost)(ctx, h); err != nil {
 			return "", err
 		}
 	}
-	after, err := readCounters(ctx, h.hub)
-	n := after[name] - before[name]
-	if err == nil && n == 0 {
-		err = errors.New(name + " is 0")
+	return "3 connections", nil
+}
+
+// readLate: while nobody reads, the proxy's kernel sends as much as the window lets it and no more, which it would have to send
+// again.
+func readLate(ctx context.Context, h *household) (string, error) {
+	const seed, n = 8, 40e6
+	start := time.Now()
+	out, err := h.must(ctx, h.laptop, "bash", "-c", "set -o pipefail; curl -sS "+url(webHost, "/octets/%d/%d", seed, int64(n))+" | (sleep 3; sha256sum)")
+	took := time.Since(start)
+	if err == nil && !strings.HasPrefix(out, digest(seed, n)) {
+		err = errors.New("wrong digest")
 	}
-	return fmt.Sprintf("%d of 3 connections", n), err
+	if err == nil && took > 10*time.Second {
+		err = errors.New("too slow")
+	}
+	return fmt.Sprintf("%.1f s", took.Seconds()), err
 }
 
 // notTaken: a converter to which octets of SYNs arrived is not asked any more when they do not (RFC 8803 8). Links that come
@@ -349,6 +305,22 @@ func bypass(ctx context.Context, h *household) (string, error) {
 	}
 	second, err := whoAsks(web4+"1")(ctx, h) // as the router translates it
 	return first + ", " + second, err
+}
+
+// resetIdle: the proxy's kernel says of a connection on which nothing is under way that it was reset, not that it has ended.
+func resetIdle(ctx context.Context, h *household) (string, error) {
+	var said saying
+	grown, err := growth(ctx, h.hub, func() (err error) {
+		said, err = h.ask(ctx, h.laptop, "bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s/%d; echo hello >&3; cat <&3", webHost, fallPort))
+		return err
+	})
+	if err == nil && (said.code == 0 || said.out != "hello\n") {
+		err = fmt.Errorf("%q, and it ended with %d: %s", said.out, said.code, said.err)
+	}
+	if err == nil && grown["MPFastcloseTx"] == 0 {
+		err = errors.New("MPFastcloseTx is 0")
+	}
+	return fmt.Sprintf("MP_FASTCLOSE %d", grown["MPFastcloseTx"]), err
 }
 
 // runSOCKS is a SOCKS5 proxy for whoever comes.

@@ -2,11 +2,9 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
-	"sync/atomic"
+	"slices"
 	"time"
 
 	"tandem/engine"
@@ -16,58 +14,42 @@ import (
 // proxied is how much a proxy carries to show that it does; the rate is judged where there is time for it: by the suite native.
 const proxied = 40e6
 
-// runProxies has other makes' proxies over native links, each from both ends.
-func runProxies(ctx context.Context, t *table, only string) error {
-	limit := fmt.Sprintf("≥ 50 Mbit/s, digest, links ≥ %.0f %%", 100*nativeLeast)
+// foreignProxies are other makes' over native links, seen from both ends.
+func foreignProxies() (all []stage) {
+	const least = 50e6
 	shown := []trial{
-		{"40 MB down", limit, viaBoth(func(ctx context.Context, h *household) (time.Duration, error) {
-			return h.fetch(ctx, webHost, 3, proxied)
-		})},
-		{"40 MB up", limit, viaBoth(func(ctx context.Context, h *household) (time.Duration, error) { return h.push(ctx, proxied) })},
+		overBoth("40 MB down", proxied, least, fetches),
+		overBoth("40 MB up", proxied, least, pushes),
 		{"at the proxy's kernel", "MP_CAPABLE and MP_JOIN", onTheWire},
 	}
-	var chosen []maker
-	for _, m := range makers() {
-		if m.name != "microsocks under mptcpize" && m.name != "Convert" {
+	for _, s := range natives() {
+		switch s.name {
+		case "microsocks under mptcpize":
+			s.trials = shown
+		case "Convert":
+			s.trials = append(shown, chosen(s.trials, "what is asked rides in the SYN", "bypass")...)
+		default:
 			continue
 		}
-		for _, c := range m.trials {
-			if c.name == "bypass" || c.name == "what is asked rides in the SYN" {
-				shown = append(shown, c)
-			}
-		}
-		m.name, m.trials = "11 "+m.name, shown
-		chosen = append(chosen, m)
+		all = append(all, s)
 	}
-	return runMakers(ctx, t, chosen, only)
-}
-
-func viaBoth(move func(context.Context, *household) (time.Duration, error)) func(context.Context, *household) (string, error) {
-	return func(ctx context.Context, h *household) (string, error) {
-		before := h.forwarded()
-		took, err := move(ctx, h)
-		if err != nil {
-			return "", err
-		}
-		after := h.forwarded()
-		first, second := float64(after[0]-before[0]), float64(after[1]-before[1])
-		rate := proxied * octetBits / took.Seconds() / 1e6
-		var w wrong
-		w.unless(rate >= 50, "too slow")
-		w.unless(min(first, second) >= nativeLeast*(first+second), "one link had too little of it")
-		return fmt.Sprintf("%.1f Mbit/s, %.0f %% + %.0f %%", rate, 100*first/(first+second), 100*second/(first+second)), w.err()
-	}
-}
-
-// passings are what tandem-hub implicit does for the laptop's own kernel.
-func passings() (all []trial) {
-	for _, c := range passersBy() {
-		if strings.HasSuffix(c.name, "on the wire") || strings.HasSuffix(c.name, "who asks") || strings.HasSuffix(c.name, "steps aside") {
-			c.name = "11 " + c.name
-			all = append(all, c)
-		}
+	last := implicit()
+	last.trials = chosen(last.trials, "who asks", "on the wire", "steps aside")
+	all = append(all, last)
+	for i := range all {
+		all[i].name = "11 " + all[i].name
 	}
 	return all
+}
+
+// chosen are the trials of those names.
+func chosen(all []trial, names ...string) (some []trial) {
+	for _, c := range all {
+		if slices.Contains(names, c.name) {
+			some = append(some, c)
+		}
+	}
+	return some
 }
 
 // implicits are connections whose target is not the proxy that answers: the destination is in the IP header alone.
@@ -90,21 +72,8 @@ func passesBy(ctx context.Context, r *rig) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	asks, mine := talk{Seed: 3, Send: 3e6}, talk{Seed: 4, Send: 3e6}
-	dialing, err := send(ctx, r.host, errand{Dial: beyond.String(), Talk: asks})
+	wanted, err := r.called(ctx, errand{Dial: beyond.String(), Talk: talk{Seed: 3, Send: 3e6}}, talk{Seed: 4, Send: 3e6})
 	if err != nil {
-		return "", err
-	}
-	offer, err := r.near.bond.Accept(ctx)
-	if err != nil {
-		return "", err
-	}
-	c, err := offer.Accept()
-	if err != nil {
-		return "", err
-	}
-	heard := converse(ctx, c, mine, new(atomic.Int64))
-	if err := errors.Join(heard.check(asks), (<-dialing.done).check(mine)); err != nil {
 		return "", err
 	}
 	all, err := r.sights(ctx, "tcp")
@@ -116,7 +85,7 @@ func passesBy(ctx context.Context, r *rig) (string, error) {
 	joins := those(all, func(s sight) bool { return s.asks() && s.has(subJoin) })
 	past := those(joins, func(s sight) bool { return s.to == beyond.Addr() })
 	var w wrong
-	w.unless(offer.Target() == beyond, "asked for %v", offer.Target())
+	w.unless(wanted == beyond, "asked for %v", wanted)
 	w.unless(len(answers) > 0 && answers[0].from == beyond.Addr() && answers[0].option(subCapable)[1]&byte(wire.NoJoinsHere) != 0, "no C=1 in its name")
 	w.unless(len(added) > 0, "no ADD_ADDR")
 	w.unless(len(joins) > 0 && len(past) == 0, "%d joins, %d of them to the target", len(joins), len(past))

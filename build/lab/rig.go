@@ -1,15 +1,9 @@
 package lab
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -28,14 +22,14 @@ import (
 // and reaches the near end is recorded.
 type rig struct {
 	*world
+	made      rigging
 	near, far *station // far: nil, if the kernel is there
 	host      *space   // of the kernel
 	lines     []*duct
 	seen      *capture
-	ended     bool                                    // the recording
-	tap       func(link int, toNear bool, pkt []byte) // sees what is recorded; nil: nobody does
-	server    *job                                    // of the kernel
-	first     atomic.Pointer[time.Time]               // when the first packet was recorded
+	ended     bool                      // the recording
+	server    *job                      // of the kernel
+	first     atomic.Pointer[time.Time] // when the first packet was recorded
 
 	mu    sync.Mutex
 	taken []*engine.Conn // that the far engine has accepted and heard of
@@ -48,9 +42,9 @@ type rigging struct {
 	far   *mptcp.Config // nil: the kernel
 	plain bool          // the kernel speaks TCP only
 	path  func(link int, p *engine.PathConfig)
-	tap   func(link int, toNear bool, pkt []byte)
-	later bool // nothing but the first link is attached
-	fast  bool // the kernel takes and gives cookies for TCP Fast Open
+	tap   func(link int, toNear bool, pkt []byte) // sees what is recorded; nil: nobody does
+	later bool                                    // nothing but the first link is attached
+	fast  bool                                    // the kernel takes and gives cookies for TCP Fast Open
 
 	// cut is a middlebox between the ends: it returns what it makes of a packet; nil: nothing is there.
 	cut func(toNear bool, pkt []byte) []byte
@@ -81,7 +75,7 @@ func symmetric(rate int64, delay time.Duration) sim.Conditions {
 
 // raise makes a rig. It must be closed also after an error.
 func raise(ctx context.Context, dir string, g rigging) (r *rig, err error) {
-	r = &rig{world: &world{dir: dir}, tap: g.tap}
+	r = &rig{world: &world{dir: dir}, made: g}
 	if r.seen, err = newCapture(r.path("near.pcap"), 256, 1<<18); err != nil {
 		return r, err
 	}
@@ -96,13 +90,13 @@ func raise(ctx context.Context, dir string, g rigging) (r *rig, err error) {
 		r.spaces = append(r.spaces, r.host)
 	}
 	for i, c := range g.links {
-		if err := r.lay(i, c, g); err != nil {
+		if err := r.lay(i, c); err != nil {
 			return r, err
 		}
 	}
 	for i := range g.links {
 		if i == 0 || !g.later {
-			r.attach(i, g)
+			r.attach(i)
 		}
 		if r.far != nil {
 			r.far.attach(i, wayOf{r.lines[i].down, nil}, g.farPath(i))
@@ -124,8 +118,8 @@ func raise(ctx context.Context, dir string, g rigging) (r *rig, err error) {
 }
 
 // lay makes a link, of which both ways are alike.
-func (r *rig) lay(i int, c sim.Conditions, g rigging) error {
-	now := clock.System()
+func (r *rig) lay(i int, c sim.Conditions) error {
+	g, now := r.made, clock.System()
 	arrive := func(pkts [][]byte) {
 		r.record(i, true, pkts)
 		r.near.deliver(i, g.routed(g.passed(true, pkts)))
@@ -149,17 +143,19 @@ func (r *rig) record(link int, toNear bool, pkts [][]byte) {
 		r.first.CompareAndSwap(nil, &now)
 	}
 	r.seen.record(pkts)
-	if r.tap != nil {
+	if r.made.tap != nil {
 		for _, pkt := range pkts {
-			r.tap(link, toNear, pkt)
+			r.made.tap(link, toNear, pkt)
 		}
 	}
 }
 
 // now is the time as sights have it.
-func (r *rig) now() time.Duration {
+func (r *rig) now() time.Duration { return r.since(time.Now()) }
+
+func (r *rig) since(t time.Time) time.Duration {
 	if first := r.first.Load(); first != nil {
-		return time.Since(*first)
+		return t.Sub(*first)
 	}
 	return 0
 }
@@ -172,20 +168,6 @@ func (r *rig) peer(ctx context.Context) (*engine.Conn, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.taken[0], nil
-}
-
-// wayOf is one direction of a link as the engine's path.
-type wayOf struct {
-	way  *carriertest.Way
-	sent func(pkts [][]byte) [][]byte // returns what is put on the way; nil: all
-}
-
-func (w wayOf) Send(pkts [][]byte) error {
-	if w.sent != nil {
-		pkts = w.sent(pkts)
-	}
-	w.way.Put(pkts)
-	return nil
 }
 
 // passed is what a middlebox makes of packets.
@@ -212,7 +194,8 @@ func (g rigging) routed(pkts [][]byte) [][]byte {
 }
 
 // attach gives the near end a link.
-func (r *rig) attach(i int, g rigging) *engine.Attachment {
+func (r *rig) attach(i int) *engine.Attachment {
+	g := r.made
 	cfg := engine.PathConfig{MTU: g.links[i].MTU, Local4: address(i, near, false)}
 	if g.near.Paired {
 		cfg.Peer4 = address(0, far, false)
@@ -282,119 +265,48 @@ func (r *rig) close() {
 	r.recorded()
 }
 
-// target is where the far end serves.
-var target = netip.AddrPortFrom(address(0, far, false), port)
-
-// dial asks the far end for a connection, and for so many octets, and says how long it took to be established.
-func (r *rig) dial(ctx context.Context, opt engine.DialOptions, down int64) (*engine.Conn, time.Duration, error) {
-	begun := time.Now()
-	c, err := r.near.bond.Open(target, opt)
-	if err != nil {
-		return nil, 0, err
+// onRig is a seed's run on a rig of its own.
+func onRig(g func() rigging, run func(ctx context.Context, r *rig) (string, error)) func(context.Context, string) (string, error) {
+	return func(ctx context.Context, dir string) (string, error) {
+		r, err := raise(ctx, dir, g())
+		defer r.close()
+		if err != nil {
+			return "", err
+		}
+		return run(ctx, r)
 	}
-	context.AfterFunc(ctx, func() { c.Abort(ctx.Err()) })
-	err = c.Established(ctx)
-	took := time.Since(begun)
-	if err == nil {
-		_, err = c.Write(binary.BigEndian.AppendUint64(nil, uint64(down)))
-	}
-	return c, took, err
 }
 
-// talkOnce dials, moves octets both ways and sees the connection to its end.
-func (r *rig) talkOnce(ctx context.Context, opt engine.DialOptions, up, down int64) (*engine.Conn, time.Duration, error) {
-	c, took, err := r.dial(ctx, opt, down)
-	if err == nil {
-		err = exchange(c, up, down)
+// begins is a rig whose near end begins its connections in that way, over links with these delays each way.
+func begins(e engine.Establish, peer *mptcp.Config, delays ...time.Duration) func() rigging {
+	return func() rigging {
+		g := rigging{near: mptcp.Config{Establish: e}, far: peer}
+		for _, d := range delays {
+			g.links = append(g.links, symmetric(40e6, d))
+		}
+		return g
 	}
-	return c, took, err
 }
 
-// talkEarly is talkOnce whose first octets are there before the SYN leaves.
-func (r *rig) talkEarly(ctx context.Context, up, down int64) (*engine.Conn, error) {
-	first := binary.BigEndian.AppendUint64(nil, uint64(down))
-	first, err := io.ReadAll(io.MultiReader(bytes.NewReader(first), io.LimitReader(octets(1), earlyOctets)))
-	if err != nil {
-		return nil, err
+// counted waits until a counter of the kernel has reached n.
+func (r *rig) counted(ctx context.Context, name string, n int64) (counters, error) {
+	for {
+		all, err := readCounters(ctx, r.host)
+		if err != nil || all[name] >= n {
+			return all, err
+		}
+		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			return all, fmt.Errorf("%s is %d, not %d", name, all[name], n)
+		}
 	}
-	c, err := r.near.bond.Open(target, engine.DialOptions{First: first})
-	if err != nil {
-		return nil, err
-	}
-	context.AfterFunc(ctx, func() { c.Abort(ctx.Err()) })
-	return c, exchangeFrom(c, earlyOctets, up, down)
 }
 
-const servedSeed = 2
-
-// exchange is the near end's part of what oblige does.
-func exchange(c stream, up, down int64) error { return exchangeFrom(c, 0, up, down) }
-
-// exchangeFrom is exchange when so many octets were written before.
-func exchangeFrom(c stream, early, up, down int64) error {
-	wrote := make(chan error, 1)
-	sent := sha256.New()
-	go func() {
-		all := io.TeeReader(octets(1), sent)
-		io.CopyN(io.Discard, all, early)
-		_, err := io.CopyN(onlyWriter{c}, all, up-early)
-		wrote <- err
-	}()
-	h := sha256.New()
-	if n, err := io.CopyN(h, c, down); err != nil {
-		return fmt.Errorf("%d octets of %d came: %w", n, down, err)
+// until waits until f holds, and fails with what when ctx ends before.
+func until(ctx context.Context, what string, f func() bool) error {
+	for !f() {
+		if sleep(ctx, 5*time.Millisecond) != nil {
+			return errors.New("in vain: " + what)
+		}
 	}
-	if want := digest(servedSeed, down); fmt.Sprintf("%x", h.Sum(nil)) != want {
-		return errors.New("wrong octets came")
-	}
-	// The kernel takes no join of a peer that has ended its stream.
-	if err := errors.Join(<-wrote, c.CloseWrite()); err != nil {
-		return err
-	}
-	told, err := io.ReadAll(c)
-	if err == nil && !bytes.Equal(told, sent.Sum(nil)) {
-		err = fmt.Errorf("of %d octets sent others arrived", up)
-	}
-	return err
-}
-
-// oblige serves who connects: eight octets say how many to send. What comes after them is drunk, and its digest told when it
-// ends. heard is called when the first octets are there: an offer that was one more SYN of another connection brings none.
-func oblige(s stream, heard func()) error {
-	defer s.Close()
-	var ask [8]byte
-	if _, err := io.ReadFull(s, ask[:]); err != nil {
-		return err
-	}
-	heard()
-	sent := make(chan error, 1)
-	go func() {
-		_, err := io.CopyN(onlyWriter{s}, octets(servedSeed), int64(binary.BigEndian.Uint64(ask[:])))
-		sent <- err
-	}()
-	h := sha256.New()
-	_, err := io.Copy(h, onlyReader{s})
-	if err := errors.Join(err, <-sent); err != nil {
-		return err
-	}
-	_, err = s.Write(h.Sum(nil))
-	return err
-}
-
-// runHost is oblige for all that come to the kernel.
-func runHost(ctx context.Context, t task, out io.Writer) (a account, err error) {
-	var lc net.ListenConfig
-	lc.SetMultipathTCP(!t.Plain)
-	l, err := lc.Listen(ctx, "tcp4", t.Address)
-	if err != nil {
-		return a, err
-	}
-	stop := context.AfterFunc(ctx, func() { l.Close() })
-	defer stop()
-	fmt.Fprintln(out, "ready")
-	attend(l, func(c *net.TCPConn) {
-		fmt.Fprintln(out, "accepted")
-		oblige(c, func() {})
-	})
-	return a, nil
+	return nil
 }

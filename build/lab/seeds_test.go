@@ -3,10 +3,10 @@ package lab
 import (
 	"bytes"
 	"context"
-	"errors"
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tandem/engine/wire"
@@ -51,6 +51,28 @@ func TestRatesOfAnySecond(t *testing.T) {
 	}
 	if low, _ := rates(nil, span{0, 4 * time.Second}); low != 0 {
 		t.Errorf("%.0f of nothing", low)
+	}
+}
+
+// A rate is measured when the machine runs, or at last as it is.
+func TestUndisturbed(t *testing.T) {
+	for _, c := range []struct {
+		still time.Duration // the machine stands still, now and then, until then
+		from  time.Duration
+	}{{0, 0}, {1500 * time.Millisecond, 2 * time.Second}, {time.Hour, 6 * time.Second}} {
+		synctest.Test(t, func(t *testing.T) {
+			begun := time.Now()
+			from, to, err := undisturbed(t.Context(), 2*time.Second, func(ctx context.Context, d time.Duration) error {
+				if at := time.Since(begun); at < c.still && at%(500*time.Millisecond) < d {
+					d += 60 * time.Millisecond
+				}
+				time.Sleep(d)
+				return ctx.Err()
+			})
+			if err != nil || (from.Sub(begun)-c.from).Abs() > 20*time.Millisecond || to.Sub(from) < 2*time.Second {
+				t.Errorf("still until %v: from %v to %v, %v", c.still, from.Sub(begun), to.Sub(begun), err)
+			}
+		})
 	}
 }
 
@@ -106,6 +128,35 @@ func TestShortens(t *testing.T) {
 	}
 }
 
+// What follows a download, while it is looked through, is no stall of it; a pause in its midst is one.
+func TestFlow(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		pause, want time.Duration
+	}{{0, 0}, {600 * ms, 600 * ms}} {
+		synctest.Test(t, func(t *testing.T) {
+			begun := time.Now()
+			carried := func() [2]int64 { // 100 octets a millisecond: for a second over both links, then over the second, then signs of life
+				at := time.Since(begun)
+				if at > 1500*ms {
+					at = max(at-c.pause, 1500*ms)
+				}
+				first, all := min(at, time.Second)/ms*50, min(at, 2*time.Second)/ms*100
+				return [2]int64{int64(first), int64(all-first) + 5*int64(at/ms)}
+			}
+			over := make(chan error, 1)
+			time.AfterFunc(3500*ms, func() { over <- nil })
+			stall, left, err := flow(carried, 200_000, over)
+			if err != nil || stall < c.want || stall > c.want+60*ms {
+				t.Errorf("with a pause of %v: %v, %v", c.pause, stall, err)
+			}
+			if after := left.Sub(begun); after < 700*ms || after > 1020*ms {
+				t.Errorf("the first link is left after %v", after)
+			}
+		})
+	}
+}
+
 // What a spy forges fits behind what it heard, and is whole.
 func TestSpy(t *testing.T) {
 	s := &spy{}
@@ -131,13 +182,8 @@ func TestSpy(t *testing.T) {
 	}
 }
 
-// A seed that fails says why, and leaves its folder; each is of one of the items.
+// Each seed is of one of the items, and each item has one.
 func TestSeeds(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir())
-	bad := seed{"1 bad", "good", func(context.Context, string) (string, error) { return "3", errors.New("first\nsecond") }}
-	if r := bad.try(t.Context(), false); r.verdict != fail || !strings.HasPrefix(r.why, "first; second (see ") || r.figure != "3" {
-		t.Errorf("%+v", r)
-	}
 	items := map[string]bool{}
 	for _, s := range seeds() {
 		item, _, _ := strings.Cut(s.name, " ")
@@ -147,18 +193,5 @@ func TestSeeds(t *testing.T) {
 		if !items[item] {
 			t.Errorf("nothing shows item %s", item)
 		}
-	}
-}
-
-func TestWrong(t *testing.T) {
-	var w wrong
-	w.unless(true, "never")
-	if w.err() != nil {
-		t.Error(w)
-	}
-	w.unless(false, "%d", 1)
-	w.unless(false, "%d", 2)
-	if err := w.err(); err == nil || err.Error() != "1; 2" {
-		t.Error(err)
 	}
 }

@@ -30,6 +30,7 @@ const (
 	cutPort    = 1009 // speaks and resets in the middle
 	echoPort   = 1010
 	deafPort   = 1011 // nobody listens
+	fallPort   = 1012 // answers once, and resets when nothing was under way for a while
 	spoken     = 1 << 20
 )
 
@@ -76,6 +77,7 @@ func serve(ctx context.Context, out io.Writer) error {
 	}
 	for port, talk := range map[int]func(*net.TCPConn){
 		answerPort: answer, speakPort: func(c *net.TCPConn) { speak(c, heard) }, cutPort: cut, echoPort: echo,
+		fallPort: fall,
 	} {
 		l, err := net.Listen("tcp", ":"+strconv.Itoa(port))
 		if err != nil {
@@ -133,6 +135,14 @@ func speak(c *net.TCPConn, heard chan<- string) {
 
 func cut(c *net.TCPConn) {
 	io.CopyN(c, octets(1), spoken)
+	c.SetLinger(0)
+}
+
+func fall(c *net.TCPConn) {
+	buf := make([]byte, 1<<10)
+	n, _ := c.Read(buf)
+	c.Write(buf[:n])
+	time.Sleep(2 * time.Second)
 	c.SetLinger(0)
 }
 

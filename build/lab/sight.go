@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -152,3 +153,49 @@ func gap(all []sight) (most time.Duration) {
 }
 
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%.0f ms", d.Seconds()*1000) }
+
+// span is a time of a capture.
+type span struct{ from, to time.Duration }
+
+// rates returns the lowest and the highest rate of any second of a span, in octets a second of IP packets.
+func rates(all []sight, s span) (low, high float64) {
+	const step = 50 * time.Millisecond
+	for from := s.from; from+time.Second <= s.to; from += step {
+		sum := 0.0
+		for _, p := range all {
+			if p.at >= from && p.at < from+time.Second {
+				sum += float64(p.length)
+			}
+		}
+		if from == s.from {
+			low = sum
+		}
+		low, high = min(low, sum), max(high, sum)
+	}
+	return low, high
+}
+
+var errShare = errors.New("not its share")
+
+// sharesOf returns what part of the octets of data each link has carried in a span.
+func sharesOf(all []sight, s span, toNear bool, links int) (parts []float64, total float64) {
+	parts = make([]float64, links)
+	for _, p := range all {
+		here := p.from
+		if toNear {
+			here = p.to
+		}
+		if p.octets == 0 || p.at < s.from || p.at >= s.to || !isNear(here) {
+			continue
+		}
+		parts[linkOf(here)] += float64(p.octets)
+		total += float64(p.octets)
+	}
+	for i := range parts {
+		parts[i] /= max(total, 1)
+	}
+	return parts, total
+}
+
+// isNear reports whether it is an address of the near end.
+func isNear(a netip.Addr) bool { return a.Is4() && a.As4()[0] == 10 && a.As4()[3] == byte(near) }

@@ -51,11 +51,16 @@ func (s *space) sysctl(setting string) error {
 
 // strip has a middlebox before the namespace remove MPTCP options, both ways, of packets that match.
 func (s *space) strip(match string) error {
-	cmd := s.command(context.Background(), "nft", "-f", "-")
-	cmd.Stdin = strings.NewReader(fmt.Sprintf(`table inet middlebox {
+	return s.nft(fmt.Sprintf(`table inet middlebox {
 		chain out { type filter hook output priority 0; %[1]s reset tcp option mptcp; }
 		chain in { type filter hook prerouting priority -300; %[1]s reset tcp option mptcp; }
 	}`, match))
+}
+
+// nft adds rules to the namespace's.
+func (s *space) nft(rules string) error {
+	cmd := s.command(context.Background(), "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(rules)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("nft: %w: %s", err, strings.TrimSpace(string(out)))
 	}
@@ -93,4 +98,23 @@ func run(name string, args ...string) error {
 		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}
 	return nil
+}
+
+// spaceNames lists all namespaces.
+func spaceNames() (names []string, err error) {
+	out, err := exec.Command("ip", "netns", "list").Output()
+	if err != nil {
+		return nil, fmt.Errorf("ip netns list: %w", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		name, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+// alive reports whether a process runs: one that has ended and waits to be asked for has no program.
+func alive(pid int) bool {
+	_, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
+	return err == nil
 }

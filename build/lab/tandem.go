@@ -11,7 +11,6 @@ import (
 	"tandem/engine/clock"
 	"tandem/engine/mptcp"
 	"tandem/engine/sim"
-	"tandem/tunnel/carrier/carriertest"
 )
 
 // tandemEnd is the engine in this process, at the near end of the links.
@@ -47,14 +46,6 @@ func (s *scene) joinEngine(links []sim.Conditions, farSpace *space, ipv6 bool) (
 	return e, nil
 }
 
-// A lane is a link as the engine's path.
-type lane struct{ way *carriertest.Way }
-
-func (l lane) Send(pkts [][]byte) error {
-	l.way.Put(pkts)
-	return nil
-}
-
 func (e *tandemEnd) prepare(k knobs) error {
 	e.fast = k.FastOpen
 	e.bond = e.engine.Bond(engine.BondConfig{Config: mptcp.Config{
@@ -66,7 +57,7 @@ func (e *tandemEnd) prepare(k knobs) error {
 		Passive:       !k.Join && !k.Take,
 	}})
 	for i, d := range e.ducts {
-		e.attached[i].Store(e.bond.AttachWith(lane{d.up}, e.path(i, k)))
+		e.attached[i].Store(e.bond.AttachWith(wayOf{d.up, nil}, e.path(i, k)))
 	}
 	return nil
 }

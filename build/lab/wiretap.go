@@ -53,12 +53,20 @@ func limitedDown(n int) func(ctx context.Context, h *household) (string, error) 
 		if err != nil {
 			return "", err
 		}
-		j, err := h.start(h.laptop, "curls", "bash", "-c",
-			fmt.Sprintf("for i in $(seq %d); do curl -sS -m 15 -o /dev/null %s & done; wait", n, url(webHost, "/octets/9/%d", int64(1)<<40)))
-		if err == nil {
-			err = sleep(ctx, time.Second)
+		var curls []*job
+		defer func() {
+			for _, j := range curls {
+				j.kill()
+			}
+		}()
+		for range n {
+			j, err := h.start(h.laptop, "curl", "curl", "-sS", "-o", "/dev/null", url(webHost, "/octets/9/%d", int64(1)<<40))
+			if err != nil {
+				return "", err
+			}
+			curls = append(curls, j)
 		}
-		if err != nil {
+		if err := sleep(ctx, time.Second); err != nil {
 			return "", err
 		}
 		limits := []int{5, 12, 0}
@@ -72,19 +80,18 @@ func limitedDown(n int) func(ctx context.Context, h *household) (string, error) 
 			if err == nil {
 				err = sleep(ctx, settling)
 			}
-			from := time.Now()
-			if err == nil {
-				err = sleep(ctx, 3*time.Second)
-			}
 			if err != nil {
 				return "", err
 			}
-			spans = append(spans, [2]time.Time{from, time.Now()})
+			from, to, err := undisturbed(ctx, 3*time.Second, sleep)
+			if err != nil {
+				return "", err
+			}
+			spans = append(spans, [2]time.Time{from, to})
 		}
 		if err := stop(); err != nil {
 			return "", err
 		}
-		<-j.done
 		all, err := sightsOf(ctx, file, "udp.srcport == "+hubPort, "frame.time_epoch")
 		if err != nil || len(all) == 0 {
 			return "", errors.Join(err, errors.New("nothing was recorded"))

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"tandem/engine/clock"
@@ -77,7 +76,10 @@ func newWorld(ctx context.Context) (w *world, err error) {
 		}
 	}
 	for _, s := range w.spaces {
-		if err := errors.Join(s.names(resolver), s.sysctl("net.ipv6.conf.default.accept_dad=0")); err != nil {
+		// Every kernel has Reno, and namespaces may use it. What else this machine prefers would decide what rows show: BBR, where
+		// that is the default, empties the links for a fifth of a second every ten.
+		err := errors.Join(s.names(resolver), s.sysctl("net.ipv6.conf.default.accept_dad=0"), s.sysctl("net.ipv4.tcp_congestion_control=reno"))
+		if err != nil {
 			return w, err
 		}
 	}
@@ -173,14 +175,10 @@ func plugAs(s *space, name, v4, v6, number string, mtu int) (*tun, error) {
 // router has the namespace in the middle forward, translate the laptop's IPv4 addresses, and lose what
 // goes to the addresses that nobody answers at.
 func (w *world) router() error {
-	cmd := w.net.command(context.Background(), "nft", "-f", "-")
-	cmd.Stdin = strings.NewReader(`table ip nat {
+	err := w.net.nft(`table ip nat {
 		chain postrouting { type nat hook postrouting priority 100; ip saddr { 192.168.1.0/24, 100.64.1.0/24 } masquerade; }
 	}`)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("nft: %w: %s", err, out)
-	}
-	return errors.Join(
+	return errors.Join(err,
 		w.net.sysctl("net.ipv4.ip_forward=1"), w.net.sysctl("net.ipv6.conf.all.forwarding=1"),
 		w.net.ip("route add blackhole "+blackHole+"/32", "route add unreachable "+unreachable+"/32"))
 }
@@ -203,13 +201,7 @@ func (w *world) silence(on bool, links ...int) {
 	}
 }
 
-// forwarded returns the octets that each link has carried, up and down.
-func (w *world) forwarded() (octets [2]int64) {
-	for i, d := range w.ducts {
-		octets[i] = d.up.Counts().Forwarded.Octets + d.down.Counts().Forwarded.Octets
-	}
-	return octets
-}
+func (w *world) forwarded() (octets [2]int64) { return forwarded(w.ducts[:]) }
 
 func (w *world) path(parts ...string) string {
 	return filepath.Join(append([]string{w.dir}, parts...)...)

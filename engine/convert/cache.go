@@ -13,8 +13,13 @@ import (
 type CacheConfig struct {
 	Converters int           // 16
 	Targets    int           // 1024 servers that speak MPTCP, at some 100 octets each
+	Cookies    int           // 64, at up to 1 KiB each
 	Bypass     time.Duration // for how long it is believed that they do: 1 h
 }
+
+// A Path is what connections to a converter begin on, by a number that means nothing here; 0: it is not known. Converters
+// may see another address of the client over each, of which their cookies are.
+type Path uint32
 
 // A Cache is what clients remember of converters, and of servers that need none. One goroutine at a time
 // may use it and its clients.
@@ -22,22 +27,29 @@ type Cache struct {
 	cfg        CacheConfig
 	converters *recent[netip.AddrPort, converterState]
 	targets    *recent[netip.AddrPort, clock.Time] // until when the converter is bypassed
+	cookies    *recent[way, []byte]
 	counters   CacheCounters
 }
 
 // CacheCounters count what a cache has had to do since it was made.
 type CacheCounters struct {
-	Forgotten uint64 // converters and servers that had to make room for others
+	Forgotten uint64 // converters, servers and cookies that had to make room for others
 	Bypassed  uint64 // times that Via said no because the server speaks MPTCP
 	BackedOff uint64 // … because the converter asked for time
 	Avoided   uint64 // … because the converter is of no use
 }
 
+// A way is how a converter is reached.
+type way struct {
+	converter netip.AddrPort
+	path      Path
+}
+
 type converterState struct {
 	known     bool // supported was told
 	supported []byte
-	refused   kindSet // options that met UnsupportedOption
-	cookie    []byte
+	refused   kindSet       // options that met UnsupportedOption
+	path      Path          // the last one
 	until     [2]clock.Time // back-off for servers of IPv4, of IPv6
 	avoid     bool
 }
@@ -46,7 +58,6 @@ type converterState struct {
 type ConverterInfo struct {
 	Known     bool          // it has told what it supports
 	Supported []uint8       // kinds of options
-	Cookie    bool          // it wants a cookie, and gave one
 	Until     [2]clock.Time // not to be asked for servers of IPv4, of IPv6 before
 	Avoid     bool          // not to be asked until Forget
 }
@@ -59,6 +70,9 @@ func NewCache(cfg CacheConfig) *Cache {
 	if cfg.Targets == 0 {
 		cfg.Targets = 1024
 	}
+	if cfg.Cookies == 0 {
+		cfg.Cookies = 64
+	}
 	if cfg.Bypass == 0 {
 		cfg.Bypass = time.Hour
 	}
@@ -66,6 +80,7 @@ func NewCache(cfg CacheConfig) *Cache {
 		cfg:        cfg,
 		converters: newRecent[netip.AddrPort, converterState](cfg.Converters),
 		targets:    newRecent[netip.AddrPort, clock.Time](cfg.Targets),
+		cookies:    newRecent[way, []byte](cfg.Cookies),
 	}
 }
 
@@ -98,7 +113,7 @@ func (c *Cache) Converter(converter netip.AddrPort) ConverterInfo {
 		return ConverterInfo{}
 	}
 	return ConverterInfo{
-		Known: s.known, Supported: bytes.Clone(s.supported), Cookie: len(s.cookie) > 0, Until: s.until, Avoid: s.avoid,
+		Known: s.known, Supported: bytes.Clone(s.supported), Until: s.until, Avoid: s.avoid,
 	}
 }
 
@@ -113,14 +128,17 @@ func (c *Cache) NoBypass(target netip.AddrPort) { c.targets.drop(plain(target)) 
 // Avoid stops the use of a converter that cannot be reached unhurt (RFC 8803 8).
 func (c *Cache) Avoid(converter netip.AddrPort) { c.state(converter).avoid = true }
 
-// Forget gives a converter another chance, as is due when the way to it has changed. What it has told is
+// Forget gives all converters another chance, as is due when the way to them has changed. What they have told is
 // forgotten too.
-func (c *Cache) Forget(converter netip.AddrPort) { c.converters.drop(plain(converter)) }
+func (c *Cache) Forget() {
+	c.converters.clear()
+	c.cookies.clear()
+}
 
 // Counters returns the counters.
 func (c *Cache) Counters() CacheCounters {
 	n := c.counters
-	n.Forgotten = c.converters.forgotten + c.targets.forgotten
+	n.Forgotten = c.converters.forgotten + c.targets.forgotten + c.cookies.forgotten
 	return n
 }
 
@@ -141,15 +159,30 @@ func (c *Cache) options(converter netip.AddrPort, options Options) (fit Options)
 	return fit
 }
 
-func (c *Cache) cookie(converter netip.AddrPort) []byte {
+// lastPath is what a connection to a converter began on last, which is where the next one is expected to.
+func (c *Cache) lastPath(converter netip.AddrPort) Path {
 	if s := c.converters.get(plain(converter)); s != nil {
-		return s.cookie
+		return s.path
+	}
+	return 0
+}
+
+func (c *Cache) cookie(converter netip.AddrPort, path Path) []byte {
+	if cookie := c.cookies.get(way{plain(converter), path}); cookie != nil {
+		return *cookie
 	}
 	return nil
 }
 
-func (c *Cache) setCookie(converter netip.AddrPort, cookie []byte) {
-	c.state(converter).cookie = cookie
+func (c *Cache) setCookie(converter netip.AddrPort, path Path, cookie []byte) {
+	*c.cookies.make(way{plain(converter), path}) = cookie
+}
+
+// dropCookie drops a cookie, unless there is another by now.
+func (c *Cache) dropCookie(converter netip.AddrPort, path Path, cookie []byte) {
+	if bytes.Equal(c.cookie(converter, path), cookie) {
+		c.cookies.drop(way{plain(converter), path})
+	}
 }
 
 func (c *Cache) setSupported(converter netip.AddrPort, kinds []byte) {

@@ -44,10 +44,10 @@ func TestAvoidUntilForgotten(t *testing.T) {
 	if c.Via(0, converter, server4) || c.Via(clock.Never, converter, server6) || !c.Via(0, converter2, server4) {
 		t.Error("not that converter, and only that, is avoided")
 	}
-	if got := c.Converter(converter); !got.Avoid || got.Cookie || got.Known || c.Converter(converter2).Avoid || c.Counters().Avoided != 2 {
+	if got := c.Converter(converter); !got.Avoid || got.Known || c.Converter(converter2).Avoid || c.Counters().Avoided != 2 {
 		t.Errorf("%+v", c.Counters())
 	}
-	c.Forget(converter)
+	c.Forget()
 	if !c.Via(0, converter, server4) {
 		t.Error("no other chance")
 	}
@@ -69,13 +69,14 @@ func TestBackOff(t *testing.T) {
 }
 
 func TestCacheIsBounded(t *testing.T) {
-	c := NewCache(CacheConfig{Converters: 2, Targets: 3})
+	c := NewCache(CacheConfig{Converters: 2, Targets: 3, Cookies: 4})
 	for port := range uint16(100) {
 		c.Avoid(netip.AddrPortFrom(converter.Addr(), port))
 		c.Bypass(0, netip.AddrPortFrom(server4.Addr(), port))
+		c.setCookie(converter, Path(port), []byte{1, 2, 3, 4})
 	}
-	if a, b, n := len(c.converters.rows), len(c.targets.rows), c.Counters().Forgotten; a != 2 || b != 3 || n != 98+97 {
-		t.Errorf("%d and %d, %d forgotten", a, b, n)
+	if k, n := len(c.cookies.rows), c.Counters().Forgotten; len(c.converters.rows) != 2 || len(c.targets.rows) != 3 || k != 4 || n != 98+97+96 {
+		t.Errorf("%d, %d and %d, %d forgotten", len(c.converters.rows), len(c.targets.rows), k, n)
 	}
 	if c.Via(0, converter2, netip.AddrPortFrom(server4.Addr(), 97)) || !c.Via(0, converter2, netip.AddrPortFrom(server4.Addr(), 96)) {
 		t.Error("the wrong ones are left")
@@ -100,7 +101,7 @@ func TestRecentKeepsWhatIsAskedFor(t *testing.T) {
 
 // Defaults are there.
 func TestCacheDefaults(t *testing.T) {
-	if got, want := NewCache(CacheConfig{}).cfg, (CacheConfig{16, 1024, time.Hour}); got != want {
+	if got, want := NewCache(CacheConfig{}).cfg, (CacheConfig{16, 1024, 64, time.Hour}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }

@@ -37,8 +37,9 @@ type Client struct {
 	refusal *Refusal
 	answer  Answer
 
-	// What has been tried once and is not tried again.
-	withCookie, withoutCookie, base bool
+	path     Path   // that attempts begin on
+	disputed []byte // the cookie that the converter gave last, or did not accept
+	base     bool   // options have been tried, and are not again
 }
 
 // An Answer is what came with the converter's consent.
@@ -55,8 +56,8 @@ type Advice uint8
 // What to do.
 const (
 	GiveUp        Advice = iota // tell the application: errors.Is finds the errno of connect
-	CookieRetry                 // ask again, with the cookie that was given
-	NoCookieRetry               // ask again, without the cookie that was not accepted
+	CookieRetry                 // ask again over the same path, with the cookie that was given
+	NoCookieRetry               // ask again over the same path, without the cookie that was not accepted
 	BaseRetry                   // ask again, without options
 	BackOff                     // ask this converter for nothing for a while
 	Avoid                       // ask this converter for nothing at all
@@ -92,6 +93,17 @@ func NewClient(cache *Cache, cfg ClientConfig) *Client {
 	return &Client{cache: cache, cfg: cfg}
 }
 
+// Path is where a connection to the converter should begin, so that the cookie in what Append writes is good; 0: anywhere.
+func (c *Client) Path() Path { return c.path }
+
+// Began notes where it did begin, which is to be known before Receive.
+func (c *Client) Began(path Path) {
+	if path != c.path {
+		c.path, c.disputed = path, nil
+	}
+	c.cache.state(c.cfg.Converter).path = path
+}
+
 // Append begins an attempt and appends what opens its connection to the converter. The application's first
 // octets may follow in the same segment.
 func (c *Client) Append(b []byte) []byte {
@@ -100,7 +112,11 @@ func (c *Client) Append(b []byte) []byte {
 	if c.cfg.Info || !c.cfg.Target.IsValid() {
 		m.Has |= HasInfo
 	}
-	if m.Cookie = c.cache.cookie(c.cfg.Converter); len(m.Cookie) > 0 {
+	path := c.path
+	if path == 0 {
+		path = c.cache.lastPath(c.cfg.Converter)
+	}
+	if m.Cookie = c.cache.cookie(c.cfg.Converter, path); len(m.Cookie) > 0 {
 		m.Has |= HasCookie
 	}
 	if c.cfg.Target.IsValid() {
@@ -197,17 +213,15 @@ func (c *Client) refused(now clock.Time, f Failure) *Refusal {
 		r.Advice = Avoid
 	case MissingCookie:
 		cookie := f.Cookie()
-		if !c.withCookie && len(cookie) > 0 && len(cookie) <= cookieMax {
-			c.withCookie = true
-			c.cache.setCookie(converter, cookie)
-			r.Advice = CookieRetry
+		if !withCookie && len(cookie) > 0 && len(cookie) <= cookieMax {
+			c.cache.setCookie(converter, c.path, cookie)
+			if c.dispute(cookie) {
+				r.Advice = CookieRetry
+			}
 		}
 	case NotAuthorized:
-		if withCookie && bytes.Equal(c.asked.Cookie, c.cache.cookie(converter)) {
-			c.cache.setCookie(converter, nil)
-		}
-		if withCookie && !c.withoutCookie {
-			c.withoutCookie = true
+		if withCookie && c.dispute(c.asked.Cookie) {
+			c.cache.dropCookie(converter, c.path, c.asked.Cookie)
 			r.Advice = NoCookieRetry
 		}
 	case UnsupportedOption:
@@ -222,4 +236,12 @@ func (c *Client) refused(now clock.Time, f Failure) *Refusal {
 		c.cache.backOff(converter, now.Add(r.Delay), c.cfg.Target.Addr(), all)
 	}
 	return r
+}
+
+// dispute notes that the converter gave a cookie, or did not accept it, and reports whether to ask again: if it does both,
+// it is the target for which nobody is authorized.
+func (c *Client) dispute(cookie []byte) bool {
+	again := !bytes.Equal(cookie, c.disputed)
+	c.disputed = cookie
+	return again
 }

@@ -3,6 +3,7 @@ package convert
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"syscall"
@@ -40,7 +41,7 @@ func refusal(t *testing.T, c *Client, now clock.Time, answer string) *Refusal {
 
 func TestClientAsks(t *testing.T) {
 	known := NewCache(CacheConfig{})
-	known.setCookie(converter, []byte{0xc0, 0xff, 0xee, 0})
+	known.setCookie(converter, 0, []byte{0xc0, 0xff, 0xee, 0})
 	mptcp := Options{}.Add(MPTCP)
 	for _, c := range []struct {
 		name  string
@@ -220,7 +221,7 @@ func TestMissingCookieIsBroughtOnce(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	want := octets(t, "01 08 2263 16 02 0000 c0ffee00 0a 05 "+toServer4)
-	if got := c.Append(nil); !bytes.Equal(got, want) || !cache.Converter(converter).Cookie {
+	if got := c.Append(nil); !bytes.Equal(got, want) {
 		t.Fatalf("%x", got)
 	}
 	if r := refusal(t, c, 0, "01 03 2263 1e 02 03 00 beefbeef"); r.Advice != GiveUp {
@@ -234,7 +235,7 @@ func TestMissingCookieIsBroughtOnce(t *testing.T) {
 // An old cookie is dropped, a new one fetched, and then there is an end.
 func TestCookieNotAccepted(t *testing.T) {
 	cache := NewCache(CacheConfig{})
-	cache.setCookie(converter, []byte{1, 2, 3, 4})
+	cache.setCookie(converter, 0, []byte{1, 2, 3, 4})
 	c, _ := asks(cache, ClientConfig{Target: server4})
 	const notAuthorized = "01 02 2263 1e 01 20 00"
 	if r := refusal(t, c, 0, notAuthorized); r.Advice != NoCookieRetry || !r.Advice.Retry() {
@@ -257,14 +258,66 @@ func TestCookieNotAccepted(t *testing.T) {
 // A cookie that another client has fetched meanwhile stays.
 func TestNewCookieStays(t *testing.T) {
 	cache := NewCache(CacheConfig{})
-	cache.setCookie(converter, []byte{1, 2, 3, 4})
+	cache.setCookie(converter, 0, []byte{1, 2, 3, 4})
 	c, _ := asks(cache, ClientConfig{Target: server4})
-	cache.setCookie(converter, []byte{5, 6, 7, 8})
+	cache.setCookie(converter, 0, []byte{5, 6, 7, 8})
 	if r := refusal(t, c, 0, "01 02 2263 1e 01 20 00"); r.Advice != NoCookieRetry {
 		t.Fatalf("%+v", r)
 	}
 	if got := c.Append(nil); !bytes.Equal(got, octets(t, "01 08 2263 16 02 0000 05060708 0a 05 "+toServer4)) {
 		t.Errorf("%x", got)
+	}
+}
+
+// Each path has its cookie. One of another path is not dropped because it is not accepted here.
+func TestCookieOfEachPath(t *testing.T) {
+	const notAuthorized, request = "01 02 2263 1e 01 20 00", "01 08 2263 16 02 0000 %s 0a 05 "
+	cache := NewCache(CacheConfig{})
+	c, _ := asks(cache, ClientConfig{Target: server4})
+	c.Began(1)
+	if r := refusal(t, c, 0, "01 03 2263 1e 02 03 00 c0ffee01"); r.Advice != CookieRetry || c.Path() != 1 {
+		t.Fatalf("%+v, then over %d", r, c.Path())
+	}
+	c, got := asks(cache, ClientConfig{Target: server4})
+	if c.Began(2); !bytes.Equal(got, octets(t, fmt.Sprintf(request, "c0ffee01")+toServer4)) {
+		t.Errorf("the last path's cookie is not tried: %x", got)
+	}
+	if r := refusal(t, c, 0, notAuthorized); r.Advice != NoCookieRetry || c.Path() != 2 {
+		t.Fatalf("%+v, then over %d", r, c.Path())
+	}
+	if got := c.Append(nil); !bytes.Equal(got, octets(t, "01 06 2263 0a 05 "+toServer4)) {
+		t.Errorf("%x", got)
+	}
+	if r := refusal(t, c, 0, "01 03 2263 1e 02 03 00 c0ffee02"); r.Advice != CookieRetry {
+		t.Fatalf("%+v", r)
+	}
+	for path, want := range map[Path]string{1: "c0ffee01", 2: "c0ffee02"} {
+		if got := cache.cookie(converter, path); !bytes.Equal(got, octets(t, want)) {
+			t.Errorf("path %d: %x", path, got)
+		}
+	}
+	c.Append(nil)
+	c.Began(1) // after all: what is said there is of another cookie
+	if r := refusal(t, c, 0, notAuthorized); r.Advice != NoCookieRetry {
+		t.Errorf("%+v", r)
+	}
+	cache.Forget()
+	if len(cache.cookies.rows) != 0 {
+		t.Errorf("%v", cache.cookies.rows)
+	}
+}
+
+// A cookie that is given again after it was not accepted is good: it is the target that is denied.
+func TestTargetIsDenied(t *testing.T) {
+	cache := NewCache(CacheConfig{})
+	cache.setCookie(converter, 0, []byte{0xc0, 0xff, 0xee, 0})
+	c, _ := asks(cache, ClientConfig{Target: server4})
+	if r := refusal(t, c, 0, "01 02 2263 1e 01 20 00"); r.Advice != NoCookieRetry {
+		t.Fatalf("%+v", r)
+	}
+	c.Append(nil)
+	if r := refusal(t, c, 0, "01 03 2263 1e 02 03 00 c0ffee00"); r.Advice != GiveUp || !errors.Is(r, syscall.EACCES) || len(cache.cookie(converter, 0)) != 4 {
+		t.Errorf("%+v", r)
 	}
 }
 
@@ -300,7 +353,7 @@ func TestUnsupportedOption(t *testing.T) {
 	if _, got := asks(cache, ClientConfig{Target: server4, Options: options}); !bytes.Equal(got, octets(t, "01 07 2263 0a 06 "+toServer4+"04 02 0000")) {
 		t.Errorf("the next asks %x", got)
 	}
-	cache.Forget(converter)
+	cache.Forget()
 	if _, got := asks(cache, ClientConfig{Target: server4, Options: options}); !bytes.Equal(got, octets(t, "01 07 2263 0a 06 "+toServer4+"1e 02 04 02")) {
 		t.Errorf("after all is forgotten it asks %x", got)
 	}

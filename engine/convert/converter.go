@@ -61,6 +61,9 @@ func (c *Converter) Receive(now clock.Time, b []byte) (Verdict, []byte) {
 	return c.verdict, rest
 }
 
+// Refuse is for a client that may ask for nothing here: it closes the connection, whatever was said on it.
+func (c *Converter) Refuse(now clock.Time) { c.fail(now, Failure{Code: NotAuthorized}) }
+
 // Request returns what to do after Dial.
 func (c *Converter) Request() Request { return c.request }
 
@@ -155,7 +158,7 @@ func (c *Converter) connect(now clock.Time, m *Message, message []byte) {
 		c.fail(now, echo(MalformedMessage, message))
 	case len(refused) > 0:
 		c.fail(now, Failure{UnsupportedOption, refused})
-	case !c.gate.enter(c.client):
+	case !c.gate.enter(now, c.client):
 		c.fail(now, Delayed(ResourceExceeded, c.gate.cfg.Wait))
 	default:
 		c.gate.counters.Requests++

@@ -13,6 +13,7 @@
 //	if !cache.Via(now, converter, target)     // back off, interference, or the server speaks MPTCP itself
 //	c := NewClient(cache, ClientConfig{…})
 //	c.Append(nil)                             // into the SYN, or first in the stream; data may follow at once
+//	c.Began(path)                             // what that began on, if there are several: c.Path() unless that is 0
 //	c.Stripped()                              // if the SYN/ACK did not cover it
 //	rest, done, err := c.Receive(now, octets) // until done: rest is what the server said
 //	c.EOF()                                   // if the stream ended before
@@ -54,8 +55,9 @@
 // Info and Connect may come in one message. A delay of one octet is the whole value; a longer value is one
 // number. A TCP option that must come without a value and has one is malformed, as are port 0 and the
 // unspecified address. An error is never answered with an error. A client whose cookie is not accepted drops
-// it and asks once without. A network failure stops it from asking for servers of that family only. Limits
-// take all addresses of an IPv6 /64 for one client.
+// it and asks without; if it is then given the same one, the server is what it may not reach. It has a cookie
+// for each path, since converters make them of the address that they see. A network failure stops it from
+// asking for servers of that family only. Limits take all addresses of an IPv6 /64 for one client.
 //
 // # What is not here
 //

@@ -114,7 +114,7 @@ func TestCookieLifetime(t *testing.T) {
 // Everything that can be tried again at once is, and once.
 func TestAllRetries(t *testing.T) {
 	d := newDuo(t, GateConfig{Cookies: true, Supported: []uint8{MPTCP}})
-	d.cache.setCookie(converter, []byte("stale…"))
+	d.cache.setCookie(converter, 0, []byte("stale…"))
 	options := Options{}.Add(MPTCP).Add(SACKPermitted)
 	if n, said, err := d.connect(0, ClientConfig{Target: server4, Options: options}); n != 4 || said != "200" || err != nil || len(d.dials) != 1 {
 		t.Fatalf("%d attempts, %q, %v", n, said, err)

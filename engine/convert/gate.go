@@ -16,12 +16,14 @@ type GateConfig struct {
 	Cookies   bool     // clients need a cookie
 	Secret    [32]byte // of which cookies are made, hard to guess; see Rotate
 
-	Pending    int           // requests of one client that wait for servers: 256
+	Pending    int           // requests of one client that wait for servers, at most half of what others leave: 256
 	PendingAll int           // of all clients: 4096
+	EntryEvery time.Duration // one request of each client, on average: 5 ms
+	EntryBurst int           // at once: 256
 	Wait       time.Duration // what clients are told to wait when there are more: 5 s
 	ErrorEvery time.Duration // one error for each client, on average: 10 ms
 	ErrorBurst int           // at once: 100
-	Clients    int           // whose errors are counted, some 200 octets each: 4096
+	Clients    int           // whose requests and errors are counted, some 200 octets each: 4096
 }
 
 // A Gate is what the connections to one converter share. One goroutine at a time may use it and what it opens.
@@ -31,7 +33,8 @@ type Gate struct {
 	epochs   int         // of these
 	pending  map[netip.Addr]int
 	all      int
-	errors   *recent[netip.Addr, clock.Time] // when the client will have been silent long enough
+	entries  pace // of requests
+	errors   pace
 	counters GateCounters
 }
 
@@ -43,6 +46,7 @@ type GateCounters struct {
 	Ignored   uint64      // not of this protocol
 	Broken    uint64      // reset: without a length, or an error sent to us
 	Full      uint64      // over Pending or PendingAll
+	Hurried   uint64      // over EntryEvery and EntryBurst
 	Silenced  uint64      // errors not sent because there were too many
 	Forgotten uint64      // clients that had to make room for others
 	Errors    [256]uint64 // by Code, sent or not
@@ -58,7 +62,7 @@ func NewGate(cfg GateConfig) *Gate {
 	for _, d := range []struct {
 		bound *int
 		value int
-	}{{&cfg.Pending, 256}, {&cfg.PendingAll, 4096}, {&cfg.ErrorBurst, 100}, {&cfg.Clients, 4096}} {
+	}{{&cfg.Pending, 256}, {&cfg.PendingAll, 4096}, {&cfg.EntryBurst, 256}, {&cfg.ErrorBurst, 100}, {&cfg.Clients, 4096}} {
 		if *d.bound == 0 {
 			*d.bound = d.value
 		}
@@ -66,12 +70,17 @@ func NewGate(cfg GateConfig) *Gate {
 	if cfg.Wait == 0 {
 		cfg.Wait = 5 * time.Second
 	}
+	if cfg.EntryEvery == 0 {
+		cfg.EntryEvery = 5 * time.Millisecond
+	}
 	if cfg.ErrorEvery == 0 {
 		cfg.ErrorEvery = 10 * time.Millisecond
 	}
 	return &Gate{
 		cfg: cfg, secrets: [2][32]byte{cfg.Secret}, epochs: 1,
-		pending: map[netip.Addr]int{}, errors: newRecent[netip.Addr, clock.Time](cfg.Clients),
+		pending: map[netip.Addr]int{},
+		entries: newPace(cfg.EntryEvery, cfg.EntryBurst, cfg.Clients),
+		errors:  newPace(cfg.ErrorEvery, cfg.ErrorBurst, cfg.Clients),
 	}
 }
 
@@ -92,7 +101,7 @@ func (g *Gate) Pending() int { return g.all }
 // Counters returns the counters.
 func (g *Gate) Counters() GateCounters {
 	n := g.counters
-	n.Forgotten = g.errors.forgotten
+	n.Forgotten = g.entries.clients.forgotten + g.errors.clients.forgotten
 	return n
 }
 
@@ -116,11 +125,17 @@ func (g *Gate) accepts(cookie []byte, client netip.Addr) bool {
 	return false
 }
 
-// enter counts a request that begins to wait, if there is room for it.
-func (g *Gate) enter(client netip.Addr) bool {
+// enter counts a request that begins to wait, if there is room for it and the client does not ask too often.
+func (g *Gate) enter(now clock.Time, client netip.Addr) bool {
 	who := site(client)
-	if g.all >= g.cfg.PendingAll || g.pending[who] >= g.cfg.Pending {
+	mine := g.pending[who]
+	left := g.cfg.PendingAll - (g.all - mine) // by others
+	if g.all >= g.cfg.PendingAll || mine >= min(g.cfg.Pending, max(left/2, 1)) {
 		g.counters.Full++
+		return false
+	}
+	if !g.entries.take(now, who) {
+		g.counters.Hurried++
 		return false
 	}
 	g.all++
@@ -138,12 +153,30 @@ func (g *Gate) leave(client netip.Addr) {
 
 // mayTell reports whether a client may be sent one error more (RFC 8803 6.2.8).
 func (g *Gate) mayTell(now clock.Time, client netip.Addr) bool {
-	calm := g.errors.make(site(client))
-	if calm.Sub(now) > time.Duration(g.cfg.ErrorBurst-1)*g.cfg.ErrorEvery {
+	if !g.errors.take(now, site(client)) {
 		g.counters.Silenced++
 		return false
 	}
-	*calm = max(*calm, now).Add(g.cfg.ErrorEvery)
+	return true
+}
+
+// A pace is how often something may be done for each client: once in a while on average, and a number of times at once.
+type pace struct {
+	every, ahead time.Duration
+	clients      *recent[netip.Addr, clock.Time] // when the client will have been quiet long enough
+}
+
+func newPace(every time.Duration, burst, clients int) pace {
+	return pace{every, time.Duration(burst-1) * every, newRecent[netip.Addr, clock.Time](clients)}
+}
+
+// take does it once, if it may be done.
+func (p *pace) take(now clock.Time, who netip.Addr) bool {
+	calm := p.clients.make(who)
+	if calm.Sub(now) > p.ahead {
+		return false
+	}
+	*calm = max(*calm, now).Add(p.every)
 	return true
 }
 

@@ -61,7 +61,7 @@ func TestCookies(t *testing.T) {
 		wrong := bytes.Clone(cookie)
 		wrong[bit/8] ^= 1 << (bit % 8)
 		bad("a bit wrong", client4, wrong)
-		g.errors.drop(client4)
+		g.errors.clients.drop(client4)
 	}
 	g.Rotate([32]byte{2})
 	good("the previous secret", client4, cookie)
@@ -99,8 +99,8 @@ func TestCookieComesFirst(t *testing.T) {
 
 // One client fills its own share, all together the whole.
 func TestPendingIsBounded(t *testing.T) {
-	g := NewGate(GateConfig{Pending: 2, PendingAll: 3, Wait: 7 * time.Second})
-	other, third := client4.Next(), client4.Next().Next()
+	g := NewGate(GateConfig{Pending: 2, PendingAll: 4, Wait: 7 * time.Second})
+	other, third, fourth := client4.Next(), client4.Next().Next(), client4.Next().Next().Next()
 	first, v := asksWith(g, client4, nil)
 	asksWith(g, client4, nil)
 	if c, full := asksWith(g, client4, nil); v != Dial || full != Close || told(t, c).Code != ResourceExceeded || told(t, c).Delay() != 7*time.Second {
@@ -109,13 +109,68 @@ func TestPendingIsBounded(t *testing.T) {
 	if _, v = asksWith(g, other, nil); v != Dial {
 		t.Error("one client takes it all")
 	}
-	if _, v = asksWith(g, third, nil); v != Close || g.Counters().Full != 2 || g.Pending() != 3 {
+	asksWith(g, third, nil)
+	if _, v = asksWith(g, fourth, nil); v != Close || g.Counters().Full != 2 || g.Pending() != 4 {
 		t.Errorf("%d, %d pending, %+v", v, g.Pending(), g.Counters().Full)
 	}
 	first.End()
 	first.End()
-	if _, v = asksWith(g, client4, nil); v != Dial || g.Pending() != 3 {
+	if _, v = asksWith(g, fourth, nil); v != Dial || g.Pending() != 4 {
 		t.Errorf("%d, %d pending after one has gone", v, g.Pending())
+	}
+}
+
+// A client has at most half of what the others leave, so that there is always room for one more.
+func TestPendingIsShared(t *testing.T) {
+	g := NewGate(GateConfig{Pending: 100, PendingAll: 16})
+	for i, want := range []int{8, 4, 2, 1, 1, 0} {
+		got := 0
+		for client := netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}); ; got++ {
+			if _, v := asksWith(g, client, nil); v != Dial {
+				break
+			}
+		}
+		if got != want {
+			t.Errorf("client %d has %d, want %d", i, got, want)
+		}
+	}
+}
+
+// A client whose requests end at once makes no more of them than its rate, and others have theirs.
+func TestEntryRate(t *testing.T) {
+	g := NewGate(GateConfig{EntryEvery: 10 * time.Millisecond, EntryBurst: 3, Wait: 2 * time.Second})
+	count := func(now clock.Time, client netip.Addr) (n int) {
+		for range 10 {
+			c := g.Open(client)
+			if v, _ := c.Receive(now, octets(t, connect4)); v == Dial {
+				c.Failed(now, Failure{Code: ConnectionReset})
+				n++
+			} else if f := told(t, c); f.Code != ResourceExceeded || f.Delay() != 2*time.Second {
+				t.Fatalf("%+v", f)
+			}
+		}
+		return n
+	}
+	if n := count(second, client4); n != 3 || g.Counters().Hurried != 7 || g.Counters().Full != 0 || g.Pending() != 0 {
+		t.Errorf("%d at once, %+v", n, g.Counters().Hurried)
+	}
+	if a, b := count(second, client4.Next()), count(second.Add(20*time.Millisecond), client4); a != 3 || b != 2 {
+		t.Errorf("%d for another, %d after 20 ms", a, b)
+	}
+}
+
+// Whoever may ask for nothing is told so, as often as others are told errors.
+func TestRefuse(t *testing.T) {
+	g := NewGate(GateConfig{ErrorBurst: 2})
+	for i := range 4 {
+		c := g.Open(client4)
+		c.Refuse(0)
+		if v, _ := c.Receive(0, octets(t, connect4)); v != Close || (c.Answer() != nil) != (i < 2) || i < 2 && told(t, c).Code != NotAuthorized {
+			t.Errorf("%d: %d, %x", i, v, c.Answer())
+		}
+	}
+	if n := g.Counters(); n.Errors[NotAuthorized] != 4 || n.Silenced != 2 || n.Requests != 0 {
+		t.Errorf("%+v", n)
 	}
 }
 
@@ -202,9 +257,11 @@ func TestClientsAreBounded(t *testing.T) {
 	for a, i := client4, 0; i < 100; a, i = a.Next(), i+1 {
 		c := g.Open(a)
 		c.Receive(0, octets(t, acceptance))
+		c = g.Open(a)
+		c.Receive(0, octets(t, connect4))
 	}
-	if len(g.errors.rows) != 4 || g.Counters().Forgotten != 96 {
-		t.Errorf("%d, %d forgotten", len(g.errors.rows), g.Counters().Forgotten)
+	if a, b, n := len(g.errors.clients.rows), len(g.entries.clients.rows), g.Counters().Forgotten; a != 4 || b != 4 || n != 2*96 {
+		t.Errorf("%d and %d, %d forgotten", a, b, n)
 	}
 }
 
@@ -220,7 +277,7 @@ func TestGateSupportsWhatThereIs(t *testing.T) {
 func TestGateDefaults(t *testing.T) {
 	got := NewGate(GateConfig{}).cfg
 	if got.Pending != 256 || got.PendingAll != 4096 || got.ErrorBurst != 100 || got.Clients != 4096 ||
-		got.Wait != 5*time.Second || got.ErrorEvery != 10*time.Millisecond {
+		got.EntryBurst != 256 || got.EntryEvery != 5*time.Millisecond || got.Wait != 5*time.Second || got.ErrorEvery != 10*time.Millisecond {
 		t.Errorf("%+v", got)
 	}
 }

@@ -49,3 +49,8 @@ func (r *recent[K, V]) drop(key K) {
 		delete(r.rows, key)
 	}
 }
+
+func (r *recent[K, V]) clear() {
+	clear(r.rows)
+	r.order.Init()
+}

@@ -22,6 +22,7 @@ func TestAddAddr(t *testing.T) {
 	for _, x := range []struct{ option, echo, joins string }{
 		{"add_addr id 1 10.0.0.2 mac f703ec3efc2f29dd", "add_addr id 1 10.0.0.2 echo", "10.0.0.2:80"},
 		{"add_addr id 1 10.0.0.2 port 8080 mac 8417eeb9fa366047", "add_addr id 1 10.0.0.2 port 8080 echo", "10.0.0.2:8080"},
+		{"add_addr id 1 10.0.0.2 port 0 mac f703ec3efc2f29dd", "add_addr id 1 10.0.0.2 port 0 echo", "10.0.0.2:80"},
 		{"add_addr id 2 2001:db8::2 mac 159be09654b13583", "add_addr id 2 2001:db8::2 echo", ""},
 	} {
 		s := dialling(t, Config{}, 2)
@@ -69,9 +70,48 @@ func TestAddAddrTwice(t *testing.T) {
 	s.want("0 . 1 ack 1 <add_addr id 1 10.0.0.2 echo>")
 	s.recv("0 . 1 ack 1 <" + addAddr(1, "10.0.0.2", 0) + ">")
 	s.want("0 . 1 ack 1 <add_addr id 1 10.0.0.2 echo>")
+	s.advance(second)
 	s.recv("0 . 1 ack 1 <" + addAddr(1, "10.0.0.3", 0) + ">")
+	s.want()
+	if a := s.c.signal.theirs; len(a) != 1 || a[0].addr.String() != "10.0.0.2:80" {
+		t.Fatal(a)
+	}
+}
+
+// RFC 8684 3.9.3: where a join was refused there is no other, until the address is announced again.
+func TestRefusedAddressIsAnnouncedAnew(t *testing.T) {
+	s := dialling(t, Config{}, 2)
 	s.skip()
-	if a := s.c.signal.theirs; len(a) != 1 || a[0].addr.Addr().String() != "10.0.0.2" {
+	s.recv("0 S. 0 ack 1 <capable v1 flags 21 key-B>", "0 . 1 ack 1 <dss ack8 1>")
+	s.skip()
+	for range 3 {
+		s.recv("0 . 1 ack 1 <" + addAddr(1, "10.0.0.2", 0) + ">")
+		s.expect("1 S 0 <join id 3 token token-B nonce nonce-A>")
+		s.want("0 . 1 ack 1 <add_addr id 1 10.0.0.2 echo>")
+		s.recv("1 R. 0 ack 1")
+		s.advance(100 * second)
+		s.want()
+	}
+}
+
+// The port of an address that was announced may change, and is then that of joins.
+func TestAddAddrWithAnotherPort(t *testing.T) {
+	s := dialling(t, Config{}, 2)
+	s.skip()
+	s.recv("0 S. 0 ack 1 <capable v1 flags 21 key-B>", "0 . 1 ack 1 <dss ack8 1>")
+	s.skip()
+	for _, port := range []uint16{8080, 8443} {
+		s.recv("0 . 1 ack 1 <" + addAddr(1, "10.0.0.2", port) + ">")
+		s.expect("1 S 0 <join id 3 token token-B nonce nonce-A>")
+		if got := s.ends[1].remote.Port(); got != port {
+			t.Fatalf("joins port %d, want %d", got, port)
+		}
+		s.want(fmt.Sprintf("0 . 1 ack 1 <add_addr id 1 10.0.0.2 port %d echo>", port))
+		s.recv("1 R. 0 ack 1")
+		s.advance(second)
+		s.skip()
+	}
+	if a := s.c.signal.theirs; len(a) != 1 || a[0].addr.String() != "10.0.0.2:8443" {
 		t.Fatal(a)
 	}
 }
@@ -100,12 +140,48 @@ func TestAnnounce(t *testing.T) {
 	s.want(add)
 	s.advance(second)
 	s.want(add)
-	s.recv("0 . 1 ack 1 <add_addr id 3 10.9.1.2 echo>") // of something else
+	// Of something else:
+	s.recv("0 . 1 ack 1 <add_addr id 3 10.9.1.2 echo>", "0 . 1 ack 1 <add_addr id 3 10.9.1.1 port 80 echo>", "0 . 1 ack 1 <add_addr id 3 10.9.1.1 port 0 echo>")
 	s.advance(2 * second)
 	s.want(add)
 	s.recv("0 . 1 ack 1 <add_addr id 3 10.9.1.1 echo>")
 	s.advance(100 * second)
 	s.want()
+}
+
+// RFC 8684 3.4: no more than two acknowledgements in a row are for signals alone. The next wait for data in either
+// direction, for an acknowledgement of own data, or for a quarter of the round trip.
+func TestSignalsInARow(t *testing.T) {
+	for name, event := range map[string]func(s *script){
+		"time":            func(s *script) { s.advance(25 * ms) },
+		"data leaves":     func(s *script) { s.write("world") },
+		"data comes":      func(s *script) { s.recv(`0 P. 1 ack 1 "hello" <dss ack8 1 map4 1 ssn 1 len 5>`) },
+		"data is counted": func(s *script) { s.recv("0 . 1 ack 6 <dss ack8 6>") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := answeredBy(t, Config{Announce: true}, 1)
+			s.write("hello")
+			s.skip()
+			for i := range 5 {
+				s.attach(PathID(i+1), false)
+			}
+			signals := func() int { return strings.Count(strings.Join(s.left(), ""), "add_addr") }
+			for _, want := range []int{2, 2, 1} {
+				if n := signals(); n != want {
+					t.Fatalf("%d signals in a row, want %d", n, want)
+				}
+				s.recv("0 . 1 ack 1 <dss ack8 1>") // which says nothing new
+				s.advance(ms)
+				if n := signals(); n != 0 {
+					t.Fatalf("%d signals at once", n)
+				}
+				event(s)
+				if name != "time" {
+					event = func(s *script) { s.advance(25 * ms) }
+				}
+			}
+		})
+	}
 }
 
 func TestAnnounceIsGivenUp(t *testing.T) {
@@ -259,5 +335,19 @@ func TestSignalsOutsideWindow(t *testing.T) {
 	s.living(2)
 	if len(s.c.signal.theirs) != 0 {
 		t.Fatal("address taken")
+	}
+}
+
+// The end that accepted joins nothing over a path that comes either (RFC 8041 3.3), unless it is told to.
+func TestAnnouncedAddressOverNewPath(t *testing.T) {
+	for _, joins := range []bool{false, true} {
+		s := answeredBy(t, Config{JoinAnnounced: joins}, 1)
+		mac := wire.AddAddrMAC(keyA, keyB, 3, netip.MustParseAddr("192.0.2.7"), 0)
+		s.recv(fmt.Sprintf("0 . 1 ack 1 <add_addr id 3 192.0.2.7 mac %016x>", mac))
+		s.skip()
+		s.attach(1, false)
+		if got := s.asked(); got != map[bool]string{true: "1"}[joins] {
+			t.Errorf("asks %q, joins %v", got, joins)
+		}
 	}
 }

@@ -119,7 +119,7 @@ func NewBond(cfg Config) *Bond {
 	}
 	b.wakeAt, b.shareAt = clock.Never, clock.Never
 	b.load.debt.Rate = cfg.CostRate
-	b.measuring = newMeasuring(&cfg)
+	b.measuring = newMeasuring(&cfg, true)
 	b.offers.init()
 	b.fast.init()
 	b.lessons.init()
@@ -166,6 +166,7 @@ func (b *Bond) Attach(now clock.Time, id PathID, cfg PathConfig) {
 		i--
 	}
 	b.paths = append(b.paths[:i], append([]*bondPath{p}, b.paths[i:]...)...)
+	clear(b.lessons.lulls) // they are of the paths that were there
 	b.lane.attach(now, p)
 	b.recall(p)
 	b.limit(now, p)

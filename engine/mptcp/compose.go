@@ -41,6 +41,8 @@ func (f *subflow) Compose(now clock.Time, t *tcp.Subflow, seg *wire.Segment, par
 				return
 			}
 			f.composeRate(now, o, room-(o.Len()-before))
+		} else {
+			f.endRow()
 		}
 		f.composeDSS(now, o, part, room-(o.Len()-before))
 		if part.Len == 0 {
@@ -342,7 +344,7 @@ func (c *Conn) inPos(dsn wire.DSN) uint64 {
 
 // dataAck returns the DATA_ACK: the next number this end expects.
 func (c *Conn) dataAck() wire.DSN {
-	ack := c.id.peerIDSN + 1 + wire.DSN(c.in.readable.Load()-c.id.earlyIn)
+	ack := c.id.peerIDSN + 1 + wire.DSN(max(c.in.readable.Load(), c.id.earlyIn)-c.id.earlyIn)
 	if c.rcv.finished {
 		ack++
 	}

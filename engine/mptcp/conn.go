@@ -53,9 +53,9 @@ type Conn struct {
 	idle       idleState
 	home       netip.Addr // of this end on the first subflow: its number is 0
 	askedAt    clock.Time // when Dial was called
-	switchAt   clock.Time // when the offer goes over another path too
+	switchAt   clock.Time // when a SYN has waited so long that the offer goes over another path too
 	held       bool       // the peer has the offer: it needs no other path
-	moved      bool       // a path has gone that carried the offer: the peer may hold a SYN it cannot answer
+	movedAt    clock.Time // when a path went that carried the offer: the peer may hold a SYN it cannot answer; Never
 	wakeAt     clock.Time // unless Paired: when pacing lets a subflow go on
 	turn       int        // octets sent since it became this connection's turn
 	gone       bool       // removed from the bond
@@ -71,8 +71,8 @@ type Conn struct {
 	sched      schedule.Scheduler
 	views      []schedule.View
 	burden     burden
-	latency    *path.Latency // unless Paired: see newLatency
-	group      *path.Group   // unless Paired: couples the subflows' windows (RFC 6356)
+	measuring  measuring   // unless Paired
+	group      *path.Group // unless Paired: couples the subflows' windows (RFC 6356)
 	trace      trace
 }
 
@@ -108,7 +108,7 @@ type identity struct {
 }
 
 func (b *Bond) newConn(source, target netip.AddrPort, client bool) *Conn {
-	c := &Conn{b: b, source: source, target: target, client: client, phase: opening, wakeAt: clock.Never, switchAt: clock.Never}
+	c := &Conn{b: b, source: source, target: target, client: client, phase: opening, wakeAt: clock.Never, switchAt: clock.Never, movedAt: clock.Never}
 	if c.home = target.Addr(); client {
 		c.home = source.Addr()
 	}
@@ -123,7 +123,7 @@ func (b *Bond) newConn(source, target netip.AddrPort, client bool) *Conn {
 	c.signal.init()
 	c.idle.init(b)
 	c.sched = b.cfg.scheduler()
-	c.latency = newLatency(&b.cfg, false)
+	c.measuring = newMeasuring(&b.cfg, false)
 	for {
 		var key [8]byte
 		b.random(key[:])
@@ -231,6 +231,8 @@ func (c *Conn) finish(now clock.Time, why error) {
 	c.trace.add(now, evEnded, 0, 0)
 	if why != nil {
 		c.failure.Store(&why)
+	}
+	if why != nil && why != ErrMerged {
 		c.b.counters.Resets++
 	}
 	c.b.offers.answer(now, c)
@@ -285,7 +287,7 @@ func (c *Conn) forget() {
 func (c *Conn) deadline() clock.Time {
 	at := min(c.fin.at, c.wakeAt)
 	if c.phase != over {
-		at = min(at, c.late.deadline(), c.signal.at, c.switchAt, c.idle.deadline(c))
+		at = min(at, c.late.deadline(), c.signal.at, c.switchAt, c.idle.deadline(c), c.measuring.at)
 	}
 	for _, f := range c.subflows {
 		at = min(at, f.deadline())
@@ -313,6 +315,7 @@ func (c *Conn) advance(now clock.Time) {
 		c.signal.advance(now, c)
 		c.switchPath(now)
 		c.idle.advance(now, c)
+		c.advanceMeasuring(now)
 	}
 	c.sweep(now)
 	c.rid()

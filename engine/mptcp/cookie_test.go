@@ -415,38 +415,3 @@ func FuzzFastOpen(f *testing.F) {
 		}
 	})
 }
-
-// Linux maps nothing of what its SYN brought, taken or not, and counts from behind it: no octet is lost by that, whichever
-// segment comes first.
-func TestFastOpenRepeatedWithoutMapping(t *testing.T) {
-	const n, more = 600, 20
-	for _, room := range []int{0, 500} { // that take none of the SYN, and some
-		for _, x := range []struct{ overtakes, cut bool }{{false, false}, {true, false}, {false, true}} {
-			overtakes, arrives := x.overtakes, n
-			if x.cut { // on its way
-				arrives = room
-			}
-			cfg := fast
-			cfg.Limits.RecvBuffer = room
-			s, cookie := serving(t, cfg, 1)
-			if room == 0 {
-				cookie = cookieA // of somebody else
-			}
-			s.offer(hasty(cookie, arrives))
-			s.accept()
-			s.read(string(octets(0, room)))
-			s.skip()
-			again := fmt.Sprintf("0 . %d:%d ack 1 <dss ack8 1>", room+1, n+1)
-			if !overtakes {
-				s.recv(again)
-			}
-			s.recv(fmt.Sprintf("0 . %d:%d ack 1 <capable v1 flags 01 key-A key-B len %d>", n+1, n+1+more, more))
-			s.recv(again)
-			s.read(string(octets(room+1, n+1+more)))
-			s.recv(fmt.Sprintf("0 . %d ack 1 <dss ack8 1 map8 %d len 1 fin>", n+1+more, 1+more))
-			if i := s.c.Info(s.now); i.Received != n+more || i.Fallback || !s.c.rcv.finished {
-				t.Errorf("room %d, overtakes %v: %+v\n%s", room, overtakes, i, s.story())
-			}
-		}
-	}
-}

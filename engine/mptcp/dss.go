@@ -17,6 +17,9 @@ func (f *subflow) receiveDSS(now clock.Time, seg *wire.Segment) bool {
 		f.receiveDataAck(now, seg, d)
 	}
 	if !d.HasMap {
+		if f.repeatsSYN(seg); f.repeated {
+			f.takeSYN(now)
+		}
 		return true
 	}
 	if c.phase == over {
@@ -32,6 +35,7 @@ func (f *subflow) receiveDSS(now clock.Time, seg *wire.Segment) bool {
 		f.reset(now, wire.MPTCPError, false)
 		return false
 	}
+	f.skipSYN(now, seg, d.SSN, int(d.DataLen)-one(d.Fin))
 	f.receiveMap(now, d)
 	return f.live()
 }

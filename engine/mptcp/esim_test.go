@@ -138,6 +138,9 @@ func TestESIMImplicit(t *testing.T) {
 	s.want("0 R. 1 ack 1 <reset unspecified transient>", "0 S 0 <join id 3 token token-B nonce nonce-A>")
 	s.readNothing()
 	s = implicit()
+	s.recv("0 . 1 ack 1 <prio>")
+	s.want("0 R. 1 ack 1 <reset unspecified transient>", "0 S 0 <join id 3 token token-B nonce nonce-A>")
+	s = implicit()
 	s.advance(second)
 	if got := s.left(); len(got) < 2 || !strings.Contains(got[0], "0 R. 1 ack 1") || !strings.Contains(got[1], "<join id 3") {
 		t.Error(got)

@@ -22,7 +22,7 @@ const (
 	Timer              // RobE_TIMER: the best path, and with each timeout of a SYN one more
 	SIM                // RobE_SIM: all paths at once; the first answer wins, the others join anew
 	ESIM               // RobE_eSIM: all at once; the others join with their third ACK, if the peer can
-	IPS                // RobE_IPS: the path of which the best is known; SIM when nothing is
+	IPS                // RobE_IPS: the path of which the best is known, the next when that fails; SIM when nothing is
 	IPSTimer           // IPS, and with each timeout of a SYN one more path
 	IPSSIM             // IPS, and with the timeout of its SYN all others at once
 )
@@ -30,17 +30,11 @@ const (
 var establishNames = [...]string{"auto", "classic", "timer", "sim", "esim", "ips", "ips+timer", "ips+sim"}
 
 // String names the mode.
-func (e Establish) String() string {
-	if int(e) < len(establishNames) {
-		return establishNames[e]
-	}
-	return "unknown"
-}
+func (e Establish) String() string { return nameOf(establishNames[:], e, "unknown") }
 
 // ParseEstablish returns the mode of a name that String gives; ok is false for others.
 func ParseEstablish(name string) (e Establish, ok bool) {
-	i := slices.Index(establishNames[:], name)
-	return Establish(max(i, 0)), i >= 0
+	return parseName[Establish](establishNames[:], name)
 }
 
 const (
@@ -71,12 +65,26 @@ type establishment struct {
 	early    bool      // octets ride in the SYN without a cookie
 	whole    bool      // and the connection ends if they are not taken
 	stripped bool      // they were not
+	began    PathID    // of the SYN that was answered first
 	spent    []PathID  // paths whose SYN was given up
 	address  AddressType
 }
 
 // choose decides how a connection to target is established, and returns the paths to ask over at once.
-func (b *Bond) choose(now clock.Time, target netip.Addr, opt DialOptions) (e establishment, first []*bondPath) {
+func (b *Bond) choose(now clock.Time, target netip.Addr, opt DialOptions) (establishment, []*bondPath) {
+	e, first := b.begin(now, target, opt)
+	if e.more > 1 && b.lessons.lull(now, b.place(target)) {
+		e.more, e.hedged = 1, false
+	}
+	if b.strict() && opt.Establish == Auto && len(first) > 0 {
+		e.more, e.explicit, e.implicit = min(e.more, 1), false, false
+		first = first[:1]
+	}
+	return e, first
+}
+
+// begin is that for who may hear of all paths at once.
+func (b *Bond) begin(now clock.Time, target netip.Addr, opt DialOptions) (e establishment, first []*bondPath) {
 	if e.mode = opt.Establish; e.mode == Auto {
 		e.mode = b.cfg.Establish
 	}
@@ -92,8 +100,8 @@ func (b *Bond) choose(now clock.Time, target netip.Addr, opt DialOptions) (e est
 	}
 	switch e.mode {
 	case Auto:
-		e.more, e.hedged = racersMax-1, true
-		if opt.Paths != nil || !known || now >= all[0].heardAt.Add(fresh) {
+		e.more, e.hedged, e.reports = racersMax-1, true, !b.cfg.Paired
+		if len(opt.Paths) > 0 || !known || now >= all[0].heardAt.Add(fresh) {
 			return b.race(now, target, e, all)
 		}
 	case Timer:
@@ -101,8 +109,8 @@ func (b *Bond) choose(now clock.Time, target netip.Addr, opt DialOptions) (e est
 	case SIM, ESIM:
 		return b.race(now, target, e, all)
 	case IPS, IPSTimer, IPSSIM:
-		e.more = map[Establish]uint8{IPSTimer: 1, IPSSIM: racersMax}[e.mode]
-		e.reports = true
+		e.more = map[Establish]uint8{IPSTimer: 1, IPSSIM: racersMax - 1}[e.mode]
+		e.reports = !b.cfg.Paired // whose paths know
 		if !known {
 			return b.race(now, target, e, all)
 		}
@@ -131,7 +139,6 @@ func (b *Bond) explore(all []*bondPath, wanted AddressType) {
 func (b *Bond) race(now clock.Time, target netip.Addr, e establishment, all []*bondPath) (establishment, []*bondPath) {
 	e.more = max(e.more, 1)
 	if b.lessons.lull(now, b.place(target)) {
-		e.more, e.hedged = 1, false
 		return e, all[:1]
 	}
 	if e.mode == ESIM || e.mode == Auto && b.cfg.Paired {
@@ -147,7 +154,7 @@ func (b *Bond) race(now clock.Time, target netip.Addr, e establishment, all []*b
 
 // ranked returns the paths that lead to target, of those in ids if there are any, the best first, and whether
 // anything is known of that one. What other connections have learnt does not count for those that only want the
-// best path, and rates do not for who is in a hurry.
+// best path.
 func (b *Bond) ranked(now clock.Time, target netip.Addr, ids []PathID, e *establishment) (all []*bondPath, known bool) {
 	learnt := e.mode != Classic && e.mode != Timer
 	for _, p := range b.paths {
@@ -156,7 +163,7 @@ func (b *Bond) ranked(now clock.Time, target netip.Addr, ids []PathID, e *establ
 		}
 	}
 	if learnt {
-		b.grade(now, target, all, e.mode != Auto)
+		b.grade(now, target, all, e.mode == Auto)
 	}
 	slices.SortStableFunc(all, func(p, q *bondPath) int {
 		switch {
@@ -200,24 +207,29 @@ func (p *bondPath) like(q *bondPath, wanted AddressType) bool {
 // synPatience is how long the answer to a SYN may take before another path is asked.
 func (c *Conn) synPatience(now clock.Time, f *subflow) time.Duration {
 	rto := f.state.RTO()
-	if rtt := c.b.expected(now, c.target.Addr(), f.path); c.est.hedged && rtt > 0 {
+	hedged := c.est.hedged && c.est.asked < racersMax
+	if rtt := c.b.expected(now, c.target.Addr(), f.path); hedged && rtt > 0 {
 		return min(rto, rtt+slack)
 	}
 	return rto
 }
+
+// selects reports whether one path at a time is asked, and another when that failed.
+func (c *Conn) selects() bool { return c.est.mode == IPS && c.est.more == 0 }
 
 // asksMore reports whether a path that comes is asked too, beside those that were.
 func (c *Conn) asksMore() bool {
 	return len(c.subflows) == 0 || c.est.more > 0 && len(c.subflows) < racersMax
 }
 
-// won notes which path answered first.
+// won notes which path answered first. The others are reset before any octets leave.
 func (c *Conn) won(now clock.Time, f *subflow) {
 	if c.est.asked > 1 {
 		f.path.won++
 	}
 	c.b.lessons.answered(now, c.b.place(c.target.Addr()), f.path.id)
 	c.trace.add(now, evWon, f.path.id, uint64(c.est.asked))
+	c.next = 1 + slices.Index(c.subflows, f)
 	for _, g := range c.subflows {
 		switch {
 		case g == f || g.join:

@@ -2,6 +2,7 @@ package mptcp
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,6 +91,22 @@ func TestTimerLateAnswerWins(t *testing.T) {
 	s.wantAll("0 . 1 ack 1 <capable v1 flags 01 key-A key-B>", "1 R 1 <reset unspecified transient>", "2 R 1 <reset unspecified transient>")
 }
 
+// Who was refused over one path does not ask there again while another may be answered, and is refused when that is too.
+func TestTimerRefused(t *testing.T) {
+	s := asking(t, Config{Establish: Timer}, 2)
+	s.advance(1100 * ms)
+	if got := s.asked(); strings.Count(got, "1") != 1 {
+		t.Fatalf("asks %s", got)
+	}
+	s.recv("0 R. 0 ack 1")
+	s.advance(10 * second)
+	if got := s.asked(); strings.Contains(got, "0") {
+		t.Errorf("asks %s after a refusal", got)
+	}
+	s.recv("1 R. 0 ack 1")
+	s.over(ErrRefused)
+}
+
 // RobE_SIM: the first answer wins, whichever path brings it; the other path is reset before any data, and joins.
 func TestSIM(t *testing.T) {
 	for first := range 2 {
@@ -99,6 +116,12 @@ func TestSIM(t *testing.T) {
 		s.want()
 		s.advance(100 * ms)
 		s.recv(fmt.Sprintf("%d S. 0 ack 1 <capable v1 flags 01 key-B>", first))
+		left := s.left()
+		data := slices.IndexFunc(left, func(line string) bool { return strings.Contains(line, `"GET /"`) })
+		if reset := slices.IndexFunc(left, func(line string) bool { return strings.Contains(line, " R 1 ") }); reset < 0 || data < reset {
+			t.Errorf("no reset before data: %q", left)
+		}
+		s.out = left
 		s.wantAll(
 			fmt.Sprintf("%d . 1 ack 1 <capable v1 flags 01 key-A key-B>", first),
 			fmt.Sprintf(`%d . 1 ack 1 "GET /" <capable v1 flags 01 key-A key-B len 5>`, first),
@@ -142,5 +165,16 @@ func TestSIMWithoutMPTCP(t *testing.T) {
 		s.read("world")
 		s.wantAll("0 R 1", "1 . 6 ack 6")
 		s.living(1)
+	}
+}
+
+// To begin with no path in particular is to begin with any.
+func TestBeginWithNone(t *testing.T) {
+	for _, only := range [][]PathID{nil, {1}} {
+		s := newScript(t, true, Config{}, 2)
+		s.dial(DialOptions{Paths: []PathID{}, Only: only})
+		if got, want := s.asked(), map[bool]string{true: "0", false: "1"}[only == nil]; got != want {
+			t.Errorf("asks %s, want %s", got, want)
+		}
 	}
 }

@@ -60,9 +60,11 @@ func (b *Bond) NextEvent() (Event, bool) {
 }
 
 func (b *Bond) report(e Event) {
-	if len(b.events) < eventsMax {
-		b.events = append(b.events, e)
+	if len(b.events) == eventsMax {
+		b.counters.LimitEvents++
+		return
 	}
+	b.events = append(b.events, e)
 }
 
 // liveness is what is known of whether a path works.
@@ -183,6 +185,7 @@ func (b *Bond) fellSilent(now clock.Time, p *bondPath) {
 // alive puts a path into use again that was silent.
 func (b *Bond) alive(now clock.Time, p *bondPath) {
 	p.state.Heard(now)
+	p.heardAt = now
 	if p.pingAt == clock.Never && !p.silent && !p.doubted {
 		return
 	}

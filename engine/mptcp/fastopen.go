@@ -64,7 +64,7 @@ func (o *fastOpen) at(now clock.Time, b *Bond, who service) *acquaintance {
 	x := o.services[who]
 	if x == nil {
 		if len(o.services) >= servicesMax {
-			o.evict()
+			evict(o.services, func(x *acquaintance) clock.Time { return x.at })
 			b.counters.LimitCookies++
 		}
 		x = &acquaintance{}
@@ -72,18 +72,6 @@ func (o *fastOpen) at(now clock.Time, b *Bond, who service) *acquaintance {
 	}
 	x.at = now
 	return x
-}
-
-// evict forgets the service that was met longest ago.
-func (o *fastOpen) evict() {
-	var oldest service
-	var at clock.Time = clock.Never
-	for who, x := range o.services {
-		if x.at < at || x.at == at && who.less(oldest) {
-			oldest, at = who, x.at
-		}
-	}
-	delete(o.services, oldest)
 }
 
 func (s service) less(t service) bool {
@@ -99,21 +87,21 @@ func (x *acquaintance) shun(now clock.Time) {
 	x.shy = now.Add(x.wait)
 }
 
-// askFast adds to a SYN what Fast Open wants of it: the cookie, if there is one and no other SYN of the connection has
-// it, for octets must not be on two paths at a time; or the request for one.
+// askFast adds to a SYN what Fast Open wants of it: the cookie, if there is one and no other SYN of the connection is on its
+// way, for the peer must not hear octets over two paths at a time; or the request for one.
 func (f *subflow) askFast(now clock.Time, t *tcp.Config) {
 	c := f.c
 	x := c.b.fast.services[service{t.Local.Addr(), t.Remote}]
 	switch {
 	case c.est.early:
-		if t.Stranger = true; !c.hasty() {
+		if t.Stranger = true; len(c.subflows) == 0 {
 			t.Early = true
 			makeRoom(t, 4)
 		}
 	case !c.b.fastOpens() || x != nil && now < x.shy:
 	case x == nil || x.cookie.Len == 0 || now >= x.until:
 		t.AskCookie = true
-	case !c.hasty():
+	case len(c.subflows) == 0:
 		t.Early, t.Cookie = true, x.cookie
 		makeRoom(t, 4)
 	}
@@ -276,12 +264,16 @@ func (f *subflow) took(now clock.Time, syn *wire.Segment) {
 	}
 }
 
-// repeatsSYN notes that octets come before the third ACK and without a mapping: the peer's SYN brought them, or would have if
-// nothing had taken them out on the way.
+// repeatsSYN notes that octets come before any that have a mapping, and have none: the peer's SYN brought them, or would
+// have if it had not been lost, or nothing had taken them out on the way. RFC 8684 B has a dialling end map what of its
+// SYN was not taken when that goes again. Linux does not: there it is before the data sequence space all the same, and
+// what has a mapping begins right behind it.
 func (f *subflow) repeatsSYN(seg *wire.Segment) {
-	if n := f.offset(seg) + len(seg.Payload); len(seg.Payload) > 0 && f.offset(seg) >= 0 && n <= repeatedMax {
-		f.synLen, f.repeated = max(f.synLen, n), true
+	n := f.offset(seg) + len(seg.Payload)
+	if len(seg.Payload) == 0 || f.offset(seg) < 0 || n > repeatedMax || f.begun || f.join || f.c.client || f.c.b.cfg.Paired {
+		return
 	}
+	f.synLen, f.repeated = max(f.synLen, n), true
 }
 
 // repeatedMax is more than any segment holds.
@@ -290,17 +282,29 @@ const repeatedMax = 1 << 16
 // offset is where a segment begins, in octets behind the peer's SYN.
 func (f *subflow) offset(seg *wire.Segment) int { return seg.Seq.Sub(f.tcp.IRS().Add(1)) }
 
-// skipSYN is what the first octets with a mapping tell. RFC 8684 B has a dialling end map what of its SYN was not taken
-// when that goes again. Linux does not: there it is before the data sequence space all the same, and what has a
-// mapping begins right behind it.
-func (f *subflow) skipSYN(now clock.Time, seg *wire.Segment) {
-	early := &f.c.id.earlyIn
-	left := f.synLen - int(*early)
-	if left <= 0 || f.c.b.cfg.Paired || !f.repeated && f.offset(seg) != f.synLen {
+// skipSYN is what the first mapping tells of the octets before it, by where it came: for n octets with the number ssn.
+func (f *subflow) skipSYN(now clock.Time, seg *wire.Segment, ssn uint32, n int) {
+	if f.begun || f.join || f.c.client || f.c.b.cfg.Paired || n == 0 {
 		return
 	}
-	f.learn(now, mapping{off: *early, pos: *early, n: left})
-	*early += uint64(left)
+	early, at := int(f.c.id.earlyIn), f.offset(seg)
+	mapped := early + int(int32(ssn-1)) // unless the mapping begins behind more of the SYN
+	if at > max(mapped, f.synLen) && at+len(seg.Payload) > mapped+n {
+		f.synLen, f.repeated = early+at-mapped, true // else it would be none of its own segment
+	}
+	if f.repeated || mapped == early && at == f.synLen {
+		f.takeSYN(now)
+	}
+	f.begun = true
+}
+
+// takeSYN puts the octets of the SYN before the data sequence space that were not taken with it.
+func (f *subflow) takeSYN(now clock.Time) {
+	early := &f.c.id.earlyIn
+	if left := f.synLen - int(*early); left > 0 {
+		f.learn(now, mapping{off: *early, pos: *early, n: left})
+		*early += uint64(left)
+	}
 }
 
 // settle ends that. A flow that was reset counts on for a while: whoever sends SYNs in another's name has that one

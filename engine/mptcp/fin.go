@@ -17,7 +17,8 @@ type finState struct {
 	left     bool   // went once: an acknowledgement may count it
 	acked    bool
 	wanted   bool       // DATA_FIN shall ride on the next acknowledgement
-	at       clock.Time // when it goes again, or the peer's own end has taken too long
+	second   bool       // the peer's came before it left
+	at       clock.Time // when it goes again, or the peer's own end, or FIN, has taken too long
 	backoff  uint
 	infinite bool   // the infinite mapping is to go, or to go again
 	mapGone  bool   // it has left once
@@ -107,14 +108,17 @@ func (s *finState) repeatClose(now clock.Time, c *Conn, f *subflow) {
 	s.fastLeft--
 }
 
-// advanceClose repeats MP_FASTCLOSE when its time has come.
+// advanceClose repeats MP_FASTCLOSE when its time has come, or ends the subflows that the peer did not.
 func (s *finState) advanceClose(now clock.Time, c *Conn) {
 	if s.at > now {
 		return
 	}
 	s.at = clock.Never
 	for _, f := range c.subflows {
-		if f.live() {
+		switch {
+		case !s.fast:
+			f.tcp.Abandon(now)
+		case f.live():
 			s.repeatClose(now, c, f)
 			return
 		}
@@ -203,19 +207,25 @@ func (s *finState) await(now clock.Time, c *Conn) {
 	}
 }
 
-// check ends the connection when both directions have ended.
+// check ends the connection when both directions have ended. The subflows of the end that was second are ended by the
+// peer, unless it takes two timeouts to: who sends the first FIN has TIME-WAIT (RFC 8041 3.6).
 func (s *finState) check(now clock.Time, c *Conn) {
 	if c.phase != open || !c.rcv.finished || !s.acked && !(c.plain() && s.went) {
 		return
 	}
+	wait := clock.Never
 	for _, f := range c.subflows {
-		if f.ready || f.join && !f.cap {
+		switch {
+		case f.ready && !f.fin && s.second:
+			wait = now.Add(2 * c.rto())
+		case f.ready || f.join && !f.cap:
 			f.tcp.Abandon(now)
-		} else {
+		default:
 			f.drop(now) // one of several SYNs, of which nothing came
 		}
 	}
 	c.finish(now, nil)
+	s.at = wait
 }
 
 // advance does what has fallen due.

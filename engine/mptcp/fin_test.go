@@ -1,6 +1,7 @@
 package mptcp
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -188,15 +189,55 @@ func TestBothEnds(t *testing.T) {
 	}
 }
 
-// The end that answers last acknowledges the peer's end before it closes.
-func TestPeerEndsFirst(t *testing.T) {
-	s := agreed(t, Config{}, 1)
+// secondEnd returns the end that answers last, with two subflows: its end has been acknowledged.
+func secondEnd(t *testing.T) *script {
+	t.Helper()
+	s := joined(t, Config{}, 2)
 	s.recv("0 . 1 ack 1 <dss ack8 1 map8 1 ssn 0 len 1 fin>")
 	s.want("0 . 1 ack 1 <dss ack8 2>")
 	s.c.CloseWrite(s.now)
 	s.want("0 . 1 ack 1 <dss ack8 2 map4 1 ssn 0 len 1 fin>")
 	s.recv("0 . 1 ack 1 <dss ack8 2>")
-	s.want("0 F. 1 ack 1 <dss ack8 2>")
+	s.over(nil)
+	return s
+}
+
+// RFC 8041 3.6: the end that answers last leaves TIME-WAIT to the other, whose FINs it awaits.
+func TestPeerEndsFirst(t *testing.T) {
+	s := secondEnd(t)
+	s.want()
+	for path := range 2 {
+		s.recv(fmt.Sprintf("%d F. 1 ack 1 <dss ack8 2>", path))
+		s.want(fmt.Sprintf("%d F. 1 ack 2 <dss ack%d 2>", path, 8-4*path))
+		s.recv(fmt.Sprintf("%d . 2 ack 2 <dss ack8 2>", path))
+		if n := len(s.b.flows); n != 1-path {
+			t.Fatalf("%d subflows are remembered", n)
+		}
+	}
+}
+
+// A peer that sends none is not waited for long.
+func TestPeerEndsFirstAndNoSubflow(t *testing.T) {
+	s := secondEnd(t)
+	s.advance(2*s.c.rto() - 1)
+	s.want()
+	s.advance(1)
+	s.want("0 F. 1 ack 1 <dss ack8 2>", "1 F. 1 ack 1 <dss ack4 2>")
+	s.recv("0 . 1 ack 2 <dss ack8 2>", "1 . 1 ack 2 <dss ack8 2>")
+	s.advance(100 * second)
+	if n := len(s.b.flows); n != 0 {
+		t.Fatalf("%d subflows are remembered", n)
+	}
+}
+
+// What came before is not waited for.
+func TestPeerEndsSubflowBeforeItsEndIsAnswered(t *testing.T) {
+	s := agreed(t, Config{}, 1)
+	s.recv("0 F. 1 ack 1 <dss ack8 1 map8 1 ssn 0 len 1 fin>")
+	s.c.CloseWrite(s.now)
+	s.skip()
+	s.recv("0 . 2 ack 1 <dss ack8 2>")
+	s.want("0 F. 1 ack 2 <dss ack8 2>")
 	s.over(nil)
 }
 
@@ -212,8 +253,8 @@ func TestNoFinWhileDataIsOutstandingElsewhere(t *testing.T) {
 			t.Fatal(line)
 		}
 	}
-	s.recv("0 . 1 ack 6 <dss ack8 7>")
-	s.want("0 F. 6 ack 1 <dss ack8 2>", "1 F. 1 ack 1 <dss ack4 2>")
+	s.recv("0 . 1 ack 6 <dss ack8 7>", "0 F. 1 ack 6 <dss ack8 7>", "1 F. 1 ack 1 <dss ack8 7>")
+	s.want("0 F. 6 ack 2 <dss ack8 2>", "1 F. 1 ack 2 <dss ack4 2>")
 }
 
 // A late octet or end after the connection is over is answered by TCP alone.

@@ -135,12 +135,12 @@ func TestBombingByJoin(t *testing.T) {
 	}
 }
 
-// RFC 6181 5: addresses that a peer announces get SYNs and nothing more: few addresses, few at once, ever more seldom;
-// one that refuses is left alone.
+// RFC 6181 5: addresses that a peer announces get SYNs and nothing more: few addresses, few at once, ever more seldom,
+// and none in the end; one that refuses is left alone.
 func TestBombingByAddresses(t *testing.T) {
 	for _, refuses := range []bool{false, true} {
 		s := agreed(t, Config{Passive: true, Scheduler: "redundant"}, 6)
-		s.b.cfg.Passive = false
+		s.b.cfg.Passive, s.c.id.noJoins = false, true
 		s.write("hello")
 		targets := map[netip.AddrPort]int{}
 		count := 0
@@ -183,8 +183,13 @@ func TestBombingByAddresses(t *testing.T) {
 		if !refuses && first > limits.HalfOpen {
 			t.Errorf("%d SYNs at once", first)
 		}
-		if refuses && count > 6*limits.Addresses || count > 350 {
+		if refuses && count > 5*limits.Addresses || count > 5*limits.Addresses*4*silentMax {
 			t.Errorf("%d SYNs in ten minutes", count)
+		}
+		asked := count
+		s.advance(600 * second)
+		if look(); count != asked {
+			t.Errorf("%d SYNs after ten minutes", count-asked)
 		}
 	}
 }

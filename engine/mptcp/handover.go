@@ -24,17 +24,11 @@ const (
 var addressTypeNames = [...]string{"unknown", "non-persistent", "session-lasting", "fixed"}
 
 // String names the type.
-func (t AddressType) String() string {
-	if int(t) < len(addressTypeNames) {
-		return addressTypeNames[t]
-	}
-	return "invalid"
-}
+func (t AddressType) String() string { return nameOf(addressTypeNames[:], t, "invalid") }
 
 // ParseAddressType returns the type of a name that String gives; ok is false for others.
 func ParseAddressType(name string) (t AddressType, ok bool) {
-	i := slices.Index(addressTypeNames[:], name)
-	return AddressType(max(i, 0)), i >= 0
+	return parseName[AddressType](addressTypeNames[:], name)
 }
 
 // misfit grades an address for a connection that wants another type: the least that suffices first, then those of which
@@ -174,7 +168,6 @@ func (b *Bond) spare(now clock.Time, p *bondPath) {
 			c.trace.add(now, evLeaving, p.id, uint64(p.at.Sub(now)/time.Millisecond))
 			f.setBackup(true)
 			c.need(now)
-			break
 		}
 		b.touch(now, c)
 	})

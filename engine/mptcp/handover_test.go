@@ -148,6 +148,19 @@ func TestAddressLostForTooLong(t *testing.T) {
 	s.over(ErrTimeout)
 }
 
+// Every subflow of the path is spared, not the first alone.
+func TestMakeBeforeBreakOfTwo(t *testing.T) {
+	s := joined(t, Config{}, 2)
+	if _, err := s.c.OpenSubflow(s.now, SubflowOptions{Path: 0, Remote: netip.MustParseAddrPort("10.9.0.1:81")}); err != nil {
+		t.Fatal(err)
+	}
+	s.skip()
+	s.recv("0 S. 0 ack 1 <join id 0 mac mac-B nonce nonce-B>", "0 . 1 ack 1 <dss ack8 1>")
+	s.skip()
+	s.b.SetLifetime(s.now, 0, Lifetime{Valid: 20 * second})
+	s.want("0 . 1 ack 1 <dss ack4 1, prio backup>", "0 . 1 ack 1 <dss ack4 1, prio backup>")
+}
+
 // The same address comes again: it is not said to be gone.
 func TestSameAddressAgain(t *testing.T) {
 	s := agreed(t, Config{}, 1)

@@ -55,7 +55,9 @@ func (f *subflow) receiveMPTCP(now clock.Time, seg *wire.Segment) bool {
 			return false
 		}
 	} else if o.Has&wire.HasCapable != 0 && o.Capable.Length >= 22 && !f.join && !c.client {
-		f.receiveFirst(now, seg)
+		if !f.receiveFirst(now, seg) {
+			return false
+		}
 	}
 	f.bare = o.Has&wire.HasMPTCP == 0
 	if o.Has&wire.HasLatestRTT != 0 {
@@ -81,6 +83,9 @@ func (f *subflow) receiveAnswer(now clock.Time, seg *wire.Segment) bool {
 	c := f.c
 	if !f.join {
 		f.learnFast(now, seg)
+	}
+	if c.phase == opening && c.id.initial == nil {
+		c.est.began = f.path.id
 	}
 	if c.est.stripped && c.est.whole && c.phase == opening {
 		c.abort(now, ErrStripped)
@@ -192,7 +197,7 @@ func (f *subflow) receiveThird(now clock.Time, seg *wire.Segment) bool {
 		return false
 	}
 	if c.phase != opening || c.id.initial != nil || overtook {
-		if overtook && !o.DSS.HasMap && !c.b.cfg.Paired {
+		if overtook && !o.DSS.HasMap {
 			f.repeatsSYN(seg)
 		}
 		return false
@@ -221,14 +226,19 @@ func (f *subflow) receiveThird(now clock.Time, seg *wire.Segment) bool {
 }
 
 // receiveFirst is the first data of the dialling end, mapped by MP_CAPABLE itself.
-func (f *subflow) receiveFirst(now clock.Time, seg *wire.Segment) {
+func (f *subflow) receiveFirst(now clock.Time, seg *wire.Segment) bool {
 	c, m := f.c, &seg.Options.Capable
+	if (m.Length == 24) != c.id.checksum {
+		f.reset(now, wire.MPTCPError, false)
+		return false
+	}
 	f.wide = true // its number has 64 bits, although it is not written out
-	f.skipSYN(now, seg)
+	f.skipSYN(now, seg, 1, int(m.DataLen))
 	f.learn(now, mapping{
 		off: c.id.earlyIn, pos: c.id.earlyIn, n: int(m.DataLen),
 		checked: m.Length == 24, sum: m.Checksum, dsn: c.id.peerIDSN + 1,
 	})
+	return true
 }
 
 // confirm notes that both ends know that they speak MPTCP: further subflows may come.

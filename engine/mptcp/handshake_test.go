@@ -173,27 +173,81 @@ func TestAnswersToSYN(t *testing.T) {
 // RFC 8684 3.1: without a good MP_CAPABLE in the third ACK the connection is plain TCP.
 func TestThirdACKs(t *testing.T) {
 	for _, x := range []struct {
-		name, option string
-		plain        bool
+		name, third string
+		checksum    bool
+		plain       bool
 	}{
-		{"good", "<capable v1 flags 01 key-A key-B>", false},
-		{"none", "", true},
-		{"version 0", "<capable v0 flags 01 key-A key-B>", true},
-		{"wrong key", "<capable v1 flags 01 key-A key-A>", true},
-		{"one key", "<capable v1 flags 01 key-A>", true},
-		{"no algorithm", "<capable v1 flags 00 key-A key-B>", true},
+		{"good", "<capable v1 flags 01 key-A key-B>", false, false},
+		{"none", "", false, true},
+		{"version 0", "<capable v0 flags 01 key-A key-B>", false, true},
+		{"wrong key", "<capable v1 flags 01 key-A key-A>", false, true},
+		{"one key", "<capable v1 flags 01 key-A>", false, true},
+		{"no algorithm", "<capable v1 flags 00 key-A key-B>", false, true},
+		{"data, no checksum", `"GET /" <capable v1 flags 01 key-A key-B len 5>`, false, false},
+		{"data, a checksum that was not agreed on", `"GET /" <capable v1 flags 01 key-A key-B len 5 csum fc0d>`, false, true},
+		{"data, the checksum", `"GET /" <capable v1 flags 81 key-A key-B len 5 csum fc0d>`, true, false},
+		{"data, not the checksum that was agreed on", `"GET /" <capable v1 flags 81 key-A key-B len 5>`, true, true},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			s := answering(t, Config{}, 1)
-			s.recv("0 . 1 ack 1 " + x.option)
-			s.changed(Established)
+			s := answering(t, Config{Checksum: x.checksum}, 1)
+			s.recv("0 . 1 ack 1 " + x.third)
+			if _, what, _ := s.b.Next(); what&Established == 0 {
+				t.Fatal("not established")
+			}
+			if strings.HasPrefix(x.third, `"`) {
+				s.read("GET /")
+			}
+			s.skip()
 			s.write("hello")
-			if x.plain {
-				s.want(`0 P. 1 ack 1 "hello"`)
-			} else {
-				s.want(`0 P. 1 ack 1 "hello" <dss ack4 1 map4 1 ssn 1 len 5>`)
+			left := s.left()
+			if s.c.plain() != x.plain || len(left) != 1 || strings.Contains(left[0], "<dss") == x.plain {
+				t.Fatal(left)
 			}
 		})
+	}
+}
+
+// RFC 8684 3.3.1: a checksum where none was agreed on, or none where one was, ends the subflow.
+func TestFirstDataAgainstTheAgreement(t *testing.T) {
+	for checksum, first := range map[bool]string{true: "flags 81 key-A key-B len 5", false: "flags 01 key-A key-B len 5 csum fc0d"} {
+		s := answeredBy(t, Config{Checksum: checksum}, 1)
+		s.recv(`0 P. 1 ack 1 "GET /" <capable v1 ` + first + ">")
+		s.want("0 R. 1 ack 1 <reset MPTCP error>")
+		s.readEnd(nil)
+	}
+}
+
+// Where they have no business options of MPTCP say nothing: signals and mappings in the SYN or in its answer, signals in
+// a reset.
+func TestOptionsOutOfPlace(t *testing.T) {
+	address := addAddr(7, "10.0.0.7", 0)
+	for _, option := range []string{address, "prio backup", "dss ack8 100 map8 50 ssn 9 len 3", "fastclose key-A", "fastclose key-B", "fail 1"} {
+		dials := dialling(t, Config{}, 1)
+		dials.skip()
+		dials.recv("0 S. 0 ack 1 <capable v1 flags 01 key-B, " + option + ">")
+		dials.want("0 . 1 ack 1 <capable v1 flags 01 key-A key-B>")
+		dials.recv("0 . 1 ack 1 <dss ack8 1>")
+		dials.want()
+		answers := offeredTo(t, Config{}, 1, "0 S 0 <capable v1 flags 01, "+option+">")
+		answers.accept()
+		answers.want("0 S. 0 ack 1 <capable v1 flags 01 key-B>")
+		answers.recv("0 . 1 ack 1 <capable v1 flags 01 key-A key-B>")
+		answers.want()
+		for _, s := range []*script{dials, answers} {
+			s.living(1)
+			if f := s.c.subflows[0]; !s.c.Multipath() || len(s.c.signal.theirs) > 0 || f.peerBackup || len(f.maps) > 0 {
+				t.Errorf("%s in a SYN was heard:\n%s", option, s.story())
+			}
+		}
+	}
+	for _, option := range []string{address, "prio backup"} {
+		s := joined(t, Config{}, 2)
+		f := s.c.subflows[1]
+		s.recv("1 R. 1 ack 1 <reset 2 transient, " + option + ">")
+		s.want()
+		if s.living(1); len(s.c.signal.theirs) > 0 || f.peerBackup {
+			t.Errorf("%s in a reset was heard", option)
+		}
 	}
 }
 

@@ -106,6 +106,7 @@ func TestInactivityIsRoundedUp(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		70*second + ms: "71 s", 0xffff * second: "65535 s", 0x10000 * second: "1093 min", 1093 * time.Minute: "1093 min",
 	} {
+		s.advance(second)
 		s.c.SetInactivity(s.now, d, false)
 		s.want("0 . 1 ack 1 <dss ack4 1, inactivity_time " + want + ">")
 	}

@@ -48,13 +48,18 @@ func TestImplicitProxy(t *testing.T) {
 	s.living(2)
 }
 
-// Without AnyTarget what is for others is refused.
+// Without AnyTarget what is for others is none of ours: nothing leaves in their name.
 func TestNotForOthers(t *testing.T) {
 	s := newScript(t, false, Config{}, 1)
 	s.b.Listen(0)
 	s.ends[0].local = elsewhere
-	s.recv("0 S 0 <capable v1 flags 01>")
-	s.want("0 R. zero ack 1 <reset unspecified>")
+	for _, seg := range []string{"S 0 <capable v1 flags 01>", "S 0 <join id 1 token token-B nonce nonce-A>", "S. 0 ack 1", ". 1 ack 1"} {
+		s.recv("0 " + seg)
+		s.want()
+	}
+	if n := s.b.Counters(); n.NoConnection != 3 || n.BadJoinToken != 1 {
+		t.Errorf("%+v", n)
+	}
 }
 
 // An offer that somebody else answers is forgotten: nothing leaves, and there may be another.
@@ -142,14 +147,18 @@ func TestEarlyRepeated(t *testing.T) {
 	}
 }
 
-// Of several SYNs one has the octets.
+// A SYN with octets takes part in no race: who loses it has heard them all the same. Another path is asked when it is late.
 func TestEarlyOverOnePath(t *testing.T) {
 	s := early(t, 2, DialOptions{Establish: SIM})
-	s.want(fmt.Sprintf("0 S 0 %q <capable v1 flags 01>", octets(0, 28)), "1 S 0 <capable v1 flags 01>")
-	s.advance(100 * ms)
+	s.want(fmt.Sprintf("0 S 0 %q <capable v1 flags 01>", octets(0, 28)))
+	s.advance(1100 * ms)
+	s.want("1 S 0 <capable v1 flags 01>", "0 S 0 <capable v1 flags 01>")
+	if n := s.b.Counters().Races; n != 0 {
+		t.Errorf("%d races", n)
+	}
 	s.recv("1 S. 0 ack 1 <capable v1 flags 01 key-B>")
-	s.want("1 . 1 ack 1 <capable v1 flags 01 key-A key-B>",
-		fmt.Sprintf("1 . 1 ack 1 %q <capable v1 flags 01 key-A key-B len 28>", octets(0, 28)), "0 R 29 <reset unspecified transient>")
+	s.want("0 R 29 <reset unspecified transient>", "1 . 1 ack 1 <capable v1 flags 01 key-A key-B>",
+		fmt.Sprintf("1 . 1 ack 1 %q <capable v1 flags 01 key-A key-B len 28>", octets(0, 28)))
 	if s.c.Info(s.now).Stripped {
 		t.Error("stripped")
 	}

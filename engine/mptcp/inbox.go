@@ -1,6 +1,10 @@
 package mptcp
 
-import "sync/atomic"
+import (
+	"bytes"
+	"slices"
+	"sync/atomic"
+)
 
 // An inbox is the received half of a stream. Octets are written where they belong, in any order, by
 // the bond's owner; the application reads what is complete from the start on.
@@ -75,6 +79,28 @@ func (in *inbox) write(pos uint64, p []byte) (int, bool) {
 	}
 	in.readable.Store(end)
 	return int(end - next), true
+}
+
+// deviates reports whether p has another octet at its place of the stream than came before, as far as that is kept.
+func (in *inbox) deviates(pos uint64, p []byte) bool {
+	end := pos + uint64(len(p))
+	if in.differ(max(pos, in.freed), min(end, in.readable.Load()), pos, p) {
+		return true
+	}
+	return slices.ContainsFunc(in.late, func(s span) bool { return in.differ(max(pos, s.from), min(end, s.to), pos, p) })
+}
+
+// differ compares the octets from position from to before to with those of p, which begin at pos.
+func (in *inbox) differ(from, to, pos uint64, p []byte) bool {
+	for from < to {
+		n := min(to-from, blockSize-from%blockSize)
+		b := in.table.Load().slot(from / blockSize).Load()
+		if b != nil && !bytes.Equal(b.data[from%blockSize:from%blockSize+n], p[from-pos:from-pos+n]) {
+			return true
+		}
+		from += n
+	}
+	return false
 }
 
 func (in *inbox) copyIn(pos uint64, p []byte) {

@@ -21,6 +21,7 @@ type Info struct {
 	SendQueue, RecvQueue       int       // octets kept
 	FastOpen                   int       // octets that rode in the SYN and were taken
 	Stripped                   bool      // octets that rode in the SYN as DialOptions.Early has it were not all taken
+	Began                      PathID    // of the first SYN that was answered; 0 if none was
 	Inactivity                 InactivityInfo
 	Subflows                   []SubflowInfo
 }
@@ -50,6 +51,8 @@ type SubflowInfo struct {
 	Outstanding        int    // octets sent and not acknowledged
 	Queued             int    // octets that it was given and did not send
 	MSS                int
+	TOS                uint8         // the DSCP of what leaves
+	UserTimeout        time.Duration // how long octets may be unacknowledged; 0: as long as TCP usually waits
 
 	// Of the path, which all subflows over it share when Paired.
 	RTT, RTTVar, RTTMin, RTO time.Duration
@@ -97,21 +100,24 @@ type PathInfo struct {
 
 // Counters count what was dropped or refused, by reason.
 type Counters struct {
-	Malformed, Checksum, Fragment, NotTCP                                                    uint64 // packets
-	NoConnection, NoPath                                                                     uint64
-	BadJoinToken, BadJoinMAC, BadAddAddrMAC                                                  uint64
-	Races, Switches                                                                          uint64 // connections asked for over several paths at once; paths asked because others did not answer
-	JoinCaps, BadJoinCap, LimitJoinCap, LimitLessons                                         uint64 // MP_JOIN_CAP that joined, that fitted nothing, that would have cost too much; what of paths was forgotten too soon
-	RTTReports                                                                               uint64 // L_RTT_EN that were heard
-	DSSChecksum, OutOfWindow, Unmapped                                                       uint64
-	Fallbacks, Resets                                                                        uint64
-	LimitConnections, LimitSubflows, LimitHalfOpen, LimitOffers, LimitBuffer, LimitAddresses uint64
-	FastOpens, FastOpensRefused, BadCookies, LimitFastOpens, LimitCookies                    uint64 // SYNs whose octets were taken, or were not, that were asked with; what was wrong with them
-	Recycled                                                                                 uint64 // half-open joins given up for others
-	LimitEvents                                                                              uint64 // of subflows, that nobody fetched
-	Broken                                                                                   uint64 // connections reset because an invariant did not hold
-	Inactive, InactivityTimes, RateLimits                                                    uint64 // connections that were idle for too long; options heard that said something new
-	Datagrams                                                                                DatagramCounters
+	Malformed, Checksum, Fragment, NotTCP                                                                uint64 // packets
+	NoConnection, NoPath                                                                                 uint64
+	BadJoinToken, BadJoinMAC, BadAddAddrMAC                                                              uint64
+	Races, Switches                                                                                      uint64 // connections asked for over several paths at once; paths asked because others did not answer
+	JoinCaps, BadJoinCap, LimitJoinCap, LimitLessons                                                     uint64 // MP_JOIN_CAP that joined, that fitted nothing, that would have cost too much; what of paths was forgotten too soon
+	Held, CopiedOffers, LateOffers, RobeOffers                                                           uint64 // offers of ours that the peer said it holds; SYNs of an offer that was here, or that was answered already; SYNs that ask for RobE_eSIM
+	RTTReports                                                                                           uint64 // L_RTT_EN that were heard
+	DSSChecksum, OutOfWindow, Unmapped                                                                   uint64
+	Fallbacks, Resets                                                                                    uint64
+	LimitConnections, LimitPorts, LimitSubflows, LimitHalfOpen, LimitOffers, LimitBuffer, LimitAddresses uint64
+	FastOpens, FastOpensRefused, BadCookies, LimitFastOpens, LimitCookies                                uint64 // SYNs whose octets were taken, or were not, that were asked with; what was wrong with them
+	Recycled                                                                                             uint64 // half-open joins given up for others
+	Deviations                                                                                           uint64 // SYNs whose octets were not those of their offer
+	LimitEvents                                                                                          uint64 // of subflows or of the bond, that nobody fetched
+	LimitSignals, LimitStrays, LimitAttempts                                                             uint64 // options that had to wait for a subflow, resets for segments of nothing, joins to be tried again
+	Broken                                                                                               uint64 // connections reset because an invariant did not hold
+	Inactive, InactivityTimes, RateLimits                                                                uint64 // connections that were idle for too long; options heard that said something new
+	Datagrams                                                                                            DatagramCounters
 }
 
 // phaseNames are for Info.
@@ -134,6 +140,7 @@ func (c *Conn) Info(now clock.Time) Info {
 		RecvQueue:  c.in.queued(),
 		FastOpen:   int(c.id.earlyOut + c.id.earlyIn),
 		Stripped:   c.est.stripped,
+		Began:      c.est.began,
 		Inactivity: c.idle.info(now, c),
 	}
 	for _, f := range c.subflows {
@@ -147,6 +154,7 @@ func (c *Conn) Info(now clock.Time) Info {
 			Sent: f.sent, Received: f.got,
 			Retransmits: uint64(stats.Retransmits), Timeouts: uint64(stats.Timeouts),
 			Outstanding: int(f.tcp.Outstanding()), Queued: int(f.tcp.Queued()), MSS: f.tcp.MSS(),
+			TOS: f.tcp.Config().TOS, UserTimeout: f.tcp.Config().UserTimeout,
 			RTO: f.state.RTO(), Window: f.state.Window(), Threshold: f.state.Threshold(), Rate: f.state.Rate(now), Pace: f.state.Pace(),
 			LimitDown: fromKilobits(f.rate.asked), PeerLimit: fromKilobits(f.rate.peer), Muted: f.mute(),
 			Limit: f.state.Limit(),

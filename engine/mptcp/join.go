@@ -11,18 +11,6 @@ import (
 	"tandem/engine/wire"
 )
 
-// An attempt is a join that failed and will be tried again.
-type attempt struct {
-	path   *bondPath
-	remote netip.AddrPort
-	id     uint8 // the peer's number of the address
-	at     clock.Time
-	tries  int
-}
-
-// attemptsMax bounds the joins that wait.
-const attemptsMax = 32
-
 // mayJoin reports whether this end opens subflows (RFC 8684 3.2: not before a DSS has come).
 func (c *Conn) mayJoin() bool {
 	done := c.fin.acked && c.rcv.finished
@@ -31,19 +19,25 @@ func (c *Conn) mayJoin() bool {
 
 // meet uses a path that has come.
 func (c *Conn) meet(now clock.Time, p *bondPath) {
-	if c.phase == opening && c.client && !c.held && c.asksMore() && c.permits(p) && p.reaches(c.target.Addr()) {
-		c.late.lingerAt = clock.Never
-		c.ask(now, p)
+	if c.phase == opening && c.client && !c.held && c.permits(p) && p.reaches(c.target.Addr()) {
+		c.meetUnanswered(now, p)
 	}
 	if c.phase != open || c.plain() {
 		return
 	}
 	c.announce(now)
-	if c.client {
-		c.joinTarget(now, p)
-	}
-	for _, a := range c.signal.theirs {
-		c.joinOver(now, p, a.addr, a.id)
+	c.joinPath(now, p)
+}
+
+// meetUnanswered asks over a path that has come. Beyond what a race may cost it has its turn after the timeout that runs,
+// now if none does.
+func (c *Conn) meetUnanswered(now clock.Time, p *bondPath) {
+	switch {
+	case c.asksMore():
+		c.late.lingerAt = clock.Never
+		c.ask(now, p)
+	case c.est.more > 0 && c.switchAt == clock.Never:
+		c.switchAt = now
 	}
 }
 
@@ -68,19 +62,14 @@ func (c *Conn) lose(now clock.Time, p *bondPath) {
 
 // joinAll opens a subflow over every path that has none.
 func (c *Conn) joinAll(now clock.Time) {
-	if !c.client {
-		return
-	}
 	for _, p := range c.b.paths {
-		c.joinTarget(now, p)
+		c.joinPath(now, p)
 	}
 }
 
-// joinTarget joins over p to the address that was dialled, unless the peer asked not to (flag C).
-func (c *Conn) joinTarget(now clock.Time, p *bondPath) {
-	if !c.id.noJoins {
-		c.joinOver(now, p, c.target, 0)
-	}
+// joinPath opens one over p if there is none.
+func (c *Conn) joinPath(now clock.Time, p *bondPath) {
+	c.eachAddress(func(remote netip.AddrPort, id uint8) { c.joinOver(now, p, remote, id) })
 }
 
 // learnAddress uses an address that the peer announced.
@@ -93,43 +82,44 @@ func (c *Conn) learnAddress(now clock.Time, a peerAddress) {
 	}
 }
 
-// joinOver opens a subflow over p to remote unless there is one over that path, or to that address.
+// joinOver opens a subflow over p to remote unless there is one over that path; where one is only on its way, it is
+// looked at again.
 func (c *Conn) joinOver(now clock.Time, p *bondPath, remote netip.AddrPort, id uint8) {
-	if !c.mayJoin() || !p.reaches(remote.Addr()) || p.peerOff || !c.welcomes(p) || c.shy() {
+	if !c.mayJoin() || !p.reaches(remote.Addr()) || p.peerOff || !c.welcomes(p) || c.shy() || c.exhausted(p, remote) {
 		return
 	}
+	a := attempt{path: p, remote: remote, id: id}
 	half := 0
 	for _, f := range c.subflows {
-		if !f.live() {
-			continue
-		}
-		if f.path == p {
+		switch {
+		case !f.live():
+		case f.path != p:
+			half += one(!f.ready)
+		case f.ready || f.tcp.Config().Remote == remote:
+			return
+		default:
+			c.putOff(now, a)
 			return
 		}
-		if !f.ready {
-			half++
-		}
 	}
-	if len(c.subflows) >= c.b.cfg.Limits.Subflows {
+	switch {
+	case len(c.subflows) >= c.b.cfg.Limits.Subflows:
 		c.b.counters.LimitSubflows++
-		c.retryLater(now, attempt{path: p, remote: remote, id: id}, time.Second)
-		return
+		c.retryLater(now, a, time.Second)
+	case half >= c.b.cfg.Limits.HalfOpen:
+		c.retryLater(now, a, 100*time.Millisecond)
+	default:
+		c.join(now, a)
 	}
-	if half >= c.b.cfg.Limits.HalfOpen {
-		c.retryLater(now, attempt{path: p, remote: remote, id: id}, 100*time.Millisecond)
-		return
-	}
-	c.join(now, p, remote, id)
 }
 
-func (c *Conn) join(now clock.Time, p *bondPath, remote netip.AddrPort, id uint8) {
-	addr := p.local(remote.Addr())
-	local := netip.AddrPortFrom(addr, c.joinPort(p))
-	if _, taken := c.b.flows[keyOf(local, remote)]; taken {
-		c.retryLater(now, attempt{path: p, remote: remote, id: id}, time.Second)
+func (c *Conn) join(now clock.Time, a attempt) {
+	local := netip.AddrPortFrom(a.path.local(a.remote.Addr()), c.joinPort(a.path))
+	if local.Port() == 0 || c.b.taken(local, a.remote) {
+		c.retryLater(now, a, time.Second)
 		return
 	}
-	c.openJoin(now, p, local, remote, id)
+	c.openJoin(now, a.path, local, a.remote, a.id)
 }
 
 // openJoin sends MP_JOIN.
@@ -140,6 +130,7 @@ func (c *Conn) openJoin(now clock.Time, p *bondPath, local, remote netip.AddrPor
 	f.nonce = c.b.random32()
 	cfg := f.config(local, remote)
 	cfg.SynRetries = 3
+	c.b.succeed(now, &cfg)
 	f.tcp = tcp.Open(now, cfg, f)
 	c.add(f)
 	c.trace.add(now, evJoin, p.id, uint64(id))
@@ -185,7 +176,7 @@ func (f *subflow) receiveJoinAnswer(now clock.Time, seg *wire.Segment) bool {
 // what answers it at the other.
 func (f *subflow) receiveJoin(now clock.Time, seg *wire.Segment) bool {
 	c := f.c
-	if f.cap && seg.Options.Has&wire.HasMPTCP == 0 {
+	if proof := f.capProof(); f.cap && seg.Options.Has&proof == 0 {
 		f.reset(now, wire.Unspecified, true) // to somebody who does not know the option it was a connection of TCP
 		return false
 	}
@@ -216,7 +207,7 @@ func (f *subflow) joined(now clock.Time) {
 	f.retryAt = clock.Never
 	c.id.alone = false
 	c.late.lingerAt = clock.Never
-	c.forgetAttempts(f.path)
+	c.reached(f)
 	c.trace.add(now, evJoined, f.path.id, 0)
 	f.report(SubflowEstablished)
 	c.relieve(now)
@@ -274,8 +265,9 @@ func (c *Conn) joinEnded(now clock.Time, f *subflow) {
 		c.finish(now, ErrReset) // the peer does not know the connection any more
 		return
 	}
+	a := attempt{path: f.path, remote: f.tcp.Config().Remote, id: f.remoteID}
 	if refused && f.acks > 0 && f.peerWhy.Reason == wire.Prohibited && c.mayRepeat(f) {
-		c.retryLater(now, attempt{path: f.path, remote: f.tcp.Config().Remote, id: f.remoteID}, 0)
+		c.retryLater(now, a, 0)
 		c.retryJoins(now)
 		c.b.touch(now, c)
 		return
@@ -283,11 +275,19 @@ func (c *Conn) joinEnded(now clock.Time, f *subflow) {
 	spoiled := f.hasReset && f.resetWhy.Reason == wire.Middlebox || f.hasPeerWhy && f.peerWhy.Reason == wire.Middlebox
 	// Until the peer announces the address anew (RFC 8684 3.9.3).
 	failed := !f.ready && (refused || f.hasReset && f.resetWhy.Reason == wire.MPTCPError)
-	if spoiled || failed && !c.b.cfg.Paired || !c.offersAddress(f.remoteID) {
+	if spoiled {
 		return
 	}
-	a := attempt{path: f.path, remote: f.tcp.Config().Remote, id: f.remoteID}
-	c.retryLater(now, a, time.Second)
+	switch {
+	case failed && !c.b.cfg.Paired:
+		c.giveUp(a)
+	case c.offersAddress(f.remoteID):
+		c.retryLater(now, a, time.Second)
+	}
+	if f.tcp.Err() == tcp.ErrTimeout {
+		c.unanswered(a)
+	}
+	c.seekOthers(now, f.path)
 }
 
 // inUse reports whether a subflow is established.
@@ -307,44 +307,8 @@ func (c *Conn) forgetJoins(now clock.Time) {
 // it like that, as if for good, while the third ACK of the connection itself has not come, but also when either end has no
 // more to say.
 func (c *Conn) mayRepeat(f *subflow) bool {
-	tried := slices.ContainsFunc(c.signal.attempts, func(a attempt) bool { return a.path == f.path })
+	tried := c.attemptOf(f.path, f.tcp.Config().Remote) != nil
 	return !tried && !c.b.cfg.Paired && !c.fin.queued && !c.rcv.finKnown && c.offersAddress(f.remoteID)
-}
-
-// retryLater joins over the path again after wait, doubled with each failure.
-func (c *Conn) retryLater(now clock.Time, a attempt, wait time.Duration) {
-	if c.b.path(a.path.id) != a.path {
-		return
-	}
-	for i := range c.signal.attempts {
-		if x := &c.signal.attempts[i]; x.path == a.path && x.remote == a.remote {
-			x.tries++
-			x.at = now.Add(min(wait<<min(x.tries, 6), 30*time.Second))
-			c.signal.at = min(c.signal.at, x.at)
-			return
-		}
-	}
-	if len(c.signal.attempts) < attemptsMax {
-		a.at = now.Add(wait)
-		c.signal.attempts = append(c.signal.attempts, a)
-		c.signal.at = min(c.signal.at, a.at)
-	}
-}
-
-// retryJoins starts the attempts whose time has come. They stay listed, so that the next failure
-// waits longer, until one succeeds.
-func (c *Conn) retryJoins(now clock.Time) {
-	for i := 0; i < len(c.signal.attempts); i++ {
-		a := &c.signal.attempts[i]
-		if a.at <= now {
-			a.at = clock.Never
-			c.joinOver(now, a.path, a.remote, a.id)
-		}
-	}
-}
-
-func (c *Conn) forgetAttempts(p *bondPath) {
-	c.signal.attempts = slices.DeleteFunc(c.signal.attempts, func(a attempt) bool { return a.path == p })
 }
 
 // rejoinAll tries every path again: the connection has no subflow left.
@@ -353,9 +317,6 @@ func (c *Conn) rejoinAll(now clock.Time) {
 	c.id.doubtful = c.id.doubtful || !c.id.confirmed && c.client && c.b.cfg.Paired
 	c.id.confirmed = true
 	c.joinAll(now)
-	for _, a := range c.signal.theirs {
-		c.learnAddress(now, a)
-	}
 	if len(c.subflows) == 0 && c.client {
 		for _, p := range c.b.paths {
 			if p.reaches(c.target.Addr()) {
@@ -363,35 +324,6 @@ func (c *Conn) rejoinAll(now clock.Time) {
 			}
 		}
 	}
-}
-
-// rejoinLater tries every path to every address again, each time later: a join has been answered by a refusal, and the
-// next may be answered as quickly.
-func (c *Conn) rejoinLater(now clock.Time) {
-	if !c.client && !c.b.cfg.JoinAnnounced {
-		return
-	}
-	for _, p := range c.b.paths {
-		if c.client && !c.id.noJoins {
-			c.seek(now, attempt{path: p, remote: c.target})
-		}
-		for _, a := range c.signal.theirs {
-			c.seek(now, attempt{path: p, remote: a.addr, id: a.id})
-		}
-	}
-}
-
-// seek lists an attempt unless its time is known already.
-func (c *Conn) seek(now clock.Time, a attempt) {
-	if !a.path.reaches(a.remote.Addr()) {
-		return
-	}
-	for _, x := range c.signal.attempts {
-		if x.path == a.path && x.remote == a.remote && x.at != clock.Never {
-			return
-		}
-	}
-	c.retryLater(now, a, time.Second)
 }
 
 // receiveJoinSYN is MP_JOIN in a SYN.
@@ -440,6 +372,7 @@ func (b *Bond) receiveJoinSYN(now clock.Time, p *bondPath, seg *wire.Segment) {
 	f.nonce, f.peerNonce, f.peerBackup = b.random32(), j.Nonce, j.Backup
 	cfg := f.config(seg.Target, seg.Source)
 	cfg.SynRetries = 3
+	c.b.succeed(now, &cfg)
 	f.tcp = tcp.Listen(now, cfg, f, seg)
 	c.add(f)
 	f.tcp.Answer(now)

@@ -2,6 +2,7 @@ package mptcp
 
 import (
 	"slices"
+	"time"
 
 	"tandem/engine/clock"
 	"tandem/engine/tcp"
@@ -68,6 +69,14 @@ func (f *subflow) retries() int {
 	return 0
 }
 
+// capProof is what of MPTCP the answer to the third ACK must have: of a peer that was not asked DATA_ACK.
+func (f *subflow) capProof() wire.OptionSet {
+	if f.robe {
+		return wire.HasMPTCP
+	}
+	return wire.HasDSS
+}
+
 // composeJoinCap adds the proof that this flow belongs to the connection.
 func (f *subflow) composeJoinCap(o *wire.Options) {
 	c := f.c
@@ -96,7 +105,7 @@ func (c *Conn) askEnded(now clock.Time, f *subflow) {
 		c.est.spent = append(c.est.spent, f.path.id)
 	}
 	if c.phase == open {
-		c.joinTarget(now, f.path)
+		c.joinPath(now, f.path)
 		c.b.touch(now, c)
 	}
 }
@@ -131,6 +140,7 @@ func (f *subflow) receiveJoinCap(now clock.Time, seg *wire.Segment) bool {
 		f.moveTo(now, t)
 	}
 	f.join, f.cap = true, true
+	f.row, f.rowAt = signalsRow, now.Add(time.Millisecond) // a peer that did not ask for this takes nothing but DATA_ACK for an answer
 	f.localID, f.remoteID = t.addressID(f.path, f.tcp.Config().Local.Addr()), j.AddressID
 	t.trace.add(now, evCap, f.path.id, uint64(j.AddressID))
 	f.joined(now)
@@ -142,12 +152,10 @@ func (f *subflow) receiveJoinCap(now clock.Time, seg *wire.Segment) bool {
 func (b *Bond) joinCapTarget(f *subflow, j *wire.JoinCap) (t *Conn, initial *subflow) {
 	macs := 0
 	fits := func(t *Conn) bool {
-		if macs == capMACs {
+		if macs++; macs == capMACs+1 {
 			b.counters.LimitJoinCap++
-			return false
 		}
-		macs++
-		return j.Verify(t.id.localKey, f.c.id.localKey)
+		return macs <= capMACs && j.Verify(t.id.localKey, f.c.id.localKey)
 	}
 	// Octets of a SYN are in the stream of what f belongs to, and could not be moved to another.
 	mine := func(t *Conn) bool { return t == f.c || f.tcp.Early() == 0 }
@@ -207,7 +215,7 @@ func (c *Conn) dropOthers(now clock.Time, f *subflow) {
 func (f *subflow) moveTo(now clock.Time, t *Conn) {
 	c := f.c
 	c.subflows = slices.DeleteFunc(c.subflows, func(g *subflow) bool { return g == f })
-	exclude(c.latency, f.state)
+	exclude(c.measuring.latency, f.state)
 	f.c = t
 	t.lastID++
 	f.id = t.lastID
@@ -216,7 +224,7 @@ func (f *subflow) moveTo(now clock.Time, t *Conn) {
 		t.group.Adopt(f.cc)
 	}
 	if f.cc != nil {
-		include(t.latency, f.state)
+		include(t.measuring.latency, f.state)
 	}
 	f.report(SubflowAdded)
 	t.b.current = t

@@ -75,7 +75,7 @@ func TestJoinCap(t *testing.T) {
 			}
 			s.living(2)
 			s.want("1 . 1 ack 1 <dss ack4 1>")
-			if n := s.b.Counters(); n.JoinCaps != 1 || n.BadJoinCap != 0 {
+			if n := s.b.Counters(); n.JoinCaps != 1 || n.BadJoinCap != 0 || n.Resets != 0 {
 				t.Errorf("%+v", n)
 			}
 			s.recv(`1 P. 1 ack 1 "hello" <dss ack8 1 map8 1 ssn 1 len 5>`, `0 P. 1 ack 1 "world" <dss ack8 1 map8 6 ssn 1 len 5>`)
@@ -141,7 +141,7 @@ func TestBadJoinCap(t *testing.T) {
 // Several connections may have clients with equal keys: the MAC tells which is meant, and how many are asked is
 // bounded.
 func TestJoinCapOfEqualKeys(t *testing.T) {
-	for _, others := range []int{1, capMACs - 1, capMACs} {
+	for _, others := range []int{1, capMACs - 1, capMACs, capMACs + 2} {
 		s := newScript(t, false, Config{}, 2)
 		s.b.Listen(80)
 		asker := s.ends[0].remote.Addr()
@@ -169,7 +169,7 @@ func TestJoinCapOfEqualKeys(t *testing.T) {
 		if want := others < capMACs; joined != want {
 			t.Errorf("%d others: joined %v", others, joined)
 		}
-		if n := s.b.Counters().LimitJoinCap; (n > 0) != (others >= capMACs) {
+		if n := s.b.Counters().LimitJoinCap; n != uint64(one(others >= capMACs)) {
 			t.Errorf("%d others: limit hit %d times", others, n)
 		}
 	}
@@ -226,12 +226,7 @@ func TestESIMPaired(t *testing.T) {
 // Of three flows any of two may be the first when MP_JOIN_CAP comes before its third ACK: it is taken when that has
 // come.
 func TestESIMPairedOfThree(t *testing.T) {
-	s := newScript(t, false, Config{Paired: true}, 3)
-	for _, end := range s.ends {
-		end.local = netip.MustParseAddrPort("198.51.100.9:443")
-	}
-	s.recv("0 S 0 <capable v1 flags 01, robe>", "1 S 0 <capable v1 flags 01, robe>", "2 S 0 <capable v1 flags 01, robe>")
-	s.c, _, _ = s.b.Next()
+	s := pairedOffer(t, Config{}, "0 S 0 <capable v1 flags 01, robe>", "1 S 0 <capable v1 flags 01, robe>", "2 S 0 <capable v1 flags 01, robe>")
 	s.accept()
 	s.skip()
 	joins := "1 . 1 ack 1 <" + capText(3, keyA, keyB, keyB) + ">"
@@ -332,6 +327,9 @@ func TestESIMPairedLateSYN(t *testing.T) {
 		s.read("GET /")
 		s.skip()
 		s.recv(`1 S 0 "GET /" <capable v1 flags 01` + robe + `>`)
+		if n := s.b.counters; robe == "" && (n.RobeOffers != 1 || n.LateOffers != 1) || robe != "" && (n.RobeOffers != 2 || n.LateOffers != 0) {
+			t.Errorf("%q: RobeOffers is %d, LateOffers %d", robe, n.RobeOffers, n.LateOffers)
+		}
 		if robe == "" {
 			s.want("1 R. zero ack 6 <reset unspecified>")
 			continue
@@ -382,12 +380,7 @@ func TestJoinCapOfAnotherOffer(t *testing.T) {
 
 // A flow whose SYN did not ask for it cannot be the first of those that do, and is reset.
 func TestJoinCapBesideOthers(t *testing.T) {
-	s := newScript(t, false, Config{Paired: true}, 3)
-	for _, end := range s.ends {
-		end.local = netip.MustParseAddrPort("198.51.100.9:443")
-	}
-	s.recv("0 S 0 <capable v1 flags 01, robe>", "1 S 0 <capable v1 flags 01, robe>", "2 S 0 <capable v1 flags 01>")
-	s.c, _, _ = s.b.Next()
+	s := pairedOffer(t, Config{}, "0 S 0 <capable v1 flags 01, robe>", "1 S 0 <capable v1 flags 01, robe>", "2 S 0 <capable v1 flags 01>")
 	s.accept()
 	s.skip()
 	s.recv("1 . 1 ack 1 <" + capText(3, keyA, keyB, keyB) + ">")
@@ -464,9 +457,9 @@ func TestESIMEndsBeforeAllAnswered(t *testing.T) {
 	s.recv("1 . 1 ack 1 <dss ack8 1 map8 1 ssn 0 len 1 fin>")
 	s.c.CloseWrite(s.now)
 	s.skip()
-	s.recv("1 . 1 ack 1 <dss ack8 2>")
+	s.recv("1 F. 1 ack 1 <dss ack8 2>")
 	got := strings.Join(s.left(), "\n")
-	if s.over(nil); !strings.Contains(got, "0 R 1 ") || !strings.Contains(got, "1 F. 1 ack 1") {
+	if s.over(nil); !strings.Contains(got, "0 R 1 ") || !strings.Contains(got, "1 F. 1 ack 2") {
 		t.Error(got)
 	}
 }

@@ -223,17 +223,21 @@ func (b *Bond) recall(p *bondPath) {
 // the time until the answer says nothing about the path.
 func (b *Bond) held(now clock.Time, p *bondPath, e datagram.Event) {
 	c := b.asked[e.Offer]
-	if c == nil || c.phase != opening || c.moved {
-		return
+	if c == nil || c.phase != opening || p == nil || c.movedAt != clock.Never && now.Add(-e.Age-b.rtt(p)) < c.movedAt {
+		return // what the peer holds may be what came over the path that has gone
 	}
+	first := !c.held && c.movedAt == clock.Never
 	for _, f := range c.subflows {
-		if f.path == p && f.syns == 1 && f.tcp.State() == tcp.SynSent {
+		if first && f.path == p && f.syns == 1 && f.tcp.State() == tcp.SynSent {
 			p.state.RTTSample(now, max(now.Sub(f.synAt)-e.Age, 0))
 		}
 		f.synArrived()
 		f.tcp.Hold()
 	}
-	c.held = true
+	if !c.held {
+		b.counters.Held++
+	}
+	c.held, c.movedAt = true, clock.Never
 	c.trace.add(now, evHeld, PathID(e.Path), 0)
 	b.touch(now, c)
 }

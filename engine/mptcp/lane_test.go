@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"tandem/engine/datagram"
@@ -51,6 +52,32 @@ func (s *laneScript) restart(epoch uint64) {
 	}
 }
 
+// No more is dialled than the peer says that it takes.
+func TestDialObeysThePeersLimit(t *testing.T) {
+	s := newLane(t, true, Config{Limits: Limits{Connections: 5}}, 1)
+	dialled := func() (n int) {
+		for range 10 {
+			if _, err := s.b.Dial(s.now, target, DialOptions{}); err == nil {
+				n++
+			} else if err != ErrLimit {
+				t.Fatal(err)
+			}
+		}
+		return n
+	}
+	s.peer = datagram.NewControl(datagram.ControlConfig{Epoch: 2, Limits: datagram.Limits{Connections: 3}})
+	s.peer.Attach(s.now, 0)
+	s.talk()
+	if n := dialled(); n != 3 {
+		t.Errorf("%d connections to a peer that takes 3", n)
+	}
+	s.restart(3)
+	s.talk()
+	if n := dialled(); n != 5 {
+		t.Errorf("%d connections to a peer that does not say, want the own limit", n)
+	}
+}
+
 // talk lets the lane go on until both ends are silent.
 func (s *laneScript) talk() {
 	s.t.Helper()
@@ -92,27 +119,34 @@ func (s *laneScript) offer() datagram.OfferID {
 	return datagram.OfferID{Source: s.c.source.Port(), Target: s.c.target}
 }
 
-// A held offer is not repeated: the other end has it (D9).
-func TestHeldOfferIsNotRepeated(t *testing.T) {
+// heldLane returns a bond of two paths that has dialled over the first, and whose peer is about to say that it has the
+// offer.
+func heldLane(t *testing.T) *laneScript {
+	t.Helper()
 	s := newLane(t, true, Config{}, 2)
 	s.dial(DialOptions{})
 	s.want("0 S 0 <capable v1 flags 01>")
 	s.advance(20 * ms)
 	s.peer.Held(s.now, s.offer())
+	return s
+}
+
+// A held offer is not repeated: the other end has it (D9).
+func TestHeldOfferIsNotRepeated(t *testing.T) {
+	s := heldLane(t)
 	s.talk()
 	s.advance(50 * second)
 	s.want()
+	if s.b.counters.Held != 1 {
+		t.Errorf("Held is %d", s.b.counters.Held)
+	}
 	s.recv("0 S. 0 ack 1 <capable v1 flags 01 key-B>")
 	s.want("0 . 1 ack 1 <capable v1 flags 01 key-A key-B>")
 }
 
 // A held offer whose path falls silent is repeated over another: the same offer, so that nobody is dialled twice (D2).
 func TestHeldOfferLeavesASilentPath(t *testing.T) {
-	s := newLane(t, true, Config{}, 2)
-	s.dial(DialOptions{})
-	s.want("0 S 0 <capable v1 flags 01>")
-	s.advance(20 * ms)
-	s.peer.Held(s.now, s.offer())
+	s := heldLane(t)
 	s.talk()
 	s.dead[0] = true
 	s.b.Ping(s.now)
@@ -122,6 +156,58 @@ func TestHeldOfferLeavesASilentPath(t *testing.T) {
 	}
 	if asked := s.left(); !slices.Contains(asked, "1 S 0 win 65535 <capable v1 flags 01>") {
 		t.Fatalf("the other path was not asked: %q", asked)
+	}
+}
+
+// So is one whose path the peer does not use any more.
+func TestHeldOfferLeavesAPathThatIsOff(t *testing.T) {
+	s := heldLane(t)
+	s.talk()
+	s.peer.SetPath(s.now, datagram.PathState{ID: 0, State: datagram.Off})
+	s.talk()
+	s.advance(ms)
+	if got := s.asked(); !strings.Contains(got, "1") {
+		t.Errorf("asks %q", got)
+	}
+}
+
+// What the peer holds when the path has gone over which it got the offer may be of no use: the offer goes on until the
+// peer has it by another. Then it waits as long as before, however slow the target is.
+func TestHeldOfferAfterAPathWent(t *testing.T) {
+	s := heldLane(t)
+	s.now = s.now.Add(10 * ms) // it is under way
+	s.b.Detach(s.now, 0)
+	s.skip()
+	s.talk()
+	s.advance(4 * second)
+	if got := s.asked(); strings.Count(got, "1") < 2 {
+		t.Fatalf("asks %s", got)
+	}
+	s.peer.Held(s.now, s.offer())
+	s.talk()
+	s.skip()
+	s.advance(50 * second)
+	s.want()
+	if s.c.phase != opening {
+		t.Fatal("the dial ended")
+	}
+}
+
+// Each SYN has its asker told: it may have lost the path over which it heard.
+func TestOfferIsHeldAgain(t *testing.T) {
+	for _, again := range []string{"0 S 0 <capable v1 flags 01>", "1 S 0 <capable v1 flags 01>"} {
+		s := newLane(t, false, Config{}, 2)
+		s.ends[1].local = s.ends[0].local
+		s.recv("0 S 0 <capable v1 flags 01>")
+		s.talk()
+		s.c, _, _ = s.b.Next()
+		s.news = nil
+		s.advance(5 * second)
+		s.recv(again)
+		s.talk()
+		if e := s.heard(datagram.PeerHeld); e == nil || e.Offer != s.offer() || e.Age > second {
+			t.Errorf("after %s: %+v", again, e)
+		}
 	}
 }
 

@@ -287,7 +287,7 @@ func (c *Conn) remove(now clock.Time, f *subflow) {
 	f.missFast(now)
 	f.settle(now)
 	f.synArrived()
-	exclude(c.latency, f.state)
+	exclude(c.measuring.latency, f.state)
 	if c.group != nil {
 		c.group.Leave(f.cc)
 	}
@@ -323,6 +323,7 @@ func (c *Conn) orphaned(now clock.Time, f *subflow) {
 		if !c.askOther(now) {
 			c.late.lingerAt = now.Add(c.b.cfg.Linger)
 		}
+	case c.phase < open && c.client && c.selects() && f.tcp.Err() == tcp.ErrTimeout && c.askOther(now):
 	case c.phase < open && !c.client && c.b.cfg.Paired && f.peerReset && !f.withdrawn():
 		// The asker's path went away; the offer may come over another one.
 		c.late.lingerAt = now.Add(offerLinger)

@@ -8,19 +8,20 @@ import (
 	"tandem/engine/path"
 )
 
-// measuring is when a Paired bond asks its paths how far away the peer is. Only the scheduler "owl" wants to know
-// that of each direction (draft-song-mptcp-owl, see path.Latency), and only while somebody sends. Other bonds
-// send no PING: the timestamps of a connection's segments tell it, if it has any.
+// measuring is when a Paired bond asks its paths how far away the peer is, or another connection its subflows. Only the
+// scheduler "owl" wants to know that of each direction (draft-song-mptcp-owl, see path.Latency), and only while somebody
+// sends. Foreign peers know no PING: there the timestamps of a connection's segments tell it, if it has any, of subflows
+// that carry nothing those which answer probes.
 type measuring struct {
-	latency  *path.Latency // Paired; nil: nobody wants to know
+	latency  *path.Latency // nil: nobody wants to know
 	at, last clock.Time
 }
 
 // measureEvery is how often: that follows a change of a path within a second.
 const measureEvery = 200 * time.Millisecond
 
-func newMeasuring(cfg *Config) measuring {
-	return measuring{latency: newLatency(cfg, true), at: clock.Never, last: clock.Time(-measureEvery)}
+func newMeasuring(cfg *Config, paired bool) measuring {
+	return measuring{latency: newLatency(cfg, paired), at: clock.Never, last: clock.Time(-measureEvery)}
 }
 
 // newLatency returns what measures the paths of a bond if it is paired, those of a connection if it is not; nil if
@@ -69,6 +70,21 @@ func (b *Bond) advanceMeasuring(now clock.Time) {
 	for _, p := range b.paths {
 		if !p.dead() && (p.role() < Backup || p.state.Inflight() > 0) {
 			b.lane.control.Ping(now, datagram.PathID(p.id), 0)
+		}
+	}
+}
+
+// advanceMeasuring asks over the subflows that may be chosen and carry nothing.
+func (c *Conn) advanceMeasuring(now clock.Time) {
+	m := &c.measuring
+	if m.at > now {
+		return
+	}
+	m.last = now
+	m.arm(now, c.burden.busy > 0)
+	for _, f := range c.subflows {
+		if f.ready && f.tcp.CanSend() && !f.isBackup() && !f.suspect && !f.path.dead() {
+			f.tcp.Measure(now)
 		}
 	}
 }

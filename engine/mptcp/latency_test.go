@@ -3,6 +3,7 @@ package mptcp
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -171,8 +172,43 @@ func TestSubflowsAreMeasured(t *testing.T) {
 				}
 			})
 		})
-		if (client.latency != nil) != c.want {
-			t.Errorf("%+v: measured %v", c.cfg, client.latency != nil)
+		if (client.measuring.latency != nil) != c.want {
+			t.Errorf("%+v: measured %v", c.cfg, client.measuring.latency != nil)
+		}
+	}
+}
+
+// Of a foreign peer subflows are asked that carry nothing, five times a second while another carries something; not one
+// that serves as backup, and only if the scheduler wants to know.
+func TestIdleSubflowsAreMeasured(t *testing.T) {
+	for scheduler, want := range map[string]int{"owl": 2, "": 0} {
+		s := joined(t, Config{Scheduler: scheduler, Timestamps: true}, 3)
+		s.b.SetRole(s.now, 2, Backup)
+		s.advance(10 * second)
+		s.skip()
+		probes := func(acked int) (n [3]int) {
+			for range 5 {
+				s.advance(50 * ms)
+				for _, line := range s.left() {
+					if strings.Contains(line, " . 0 ack 1 ") {
+						n[line[0]-'0']++
+						s.recv(fmt.Sprintf("%c . 1 ack 1 <dss ack8 %d>", line[0], acked))
+					}
+				}
+			}
+			return n
+		}
+		s.write("hello")
+		line := s.left()[0]
+		busy := int(line[0] - '0')
+		got := probes(1)
+		if got[busy] > 0 || got[2] > 0 || got[1-busy] != want {
+			t.Errorf("%q: %d probes beside path %d", scheduler, got, busy)
+		}
+		s.recv(fmt.Sprintf("%d . 1 ack 6 <dss ack8 6>", busy))
+		probes(6)
+		if got := probes(6); got != [3]int{} {
+			t.Errorf("%q: %d probes when all has come", scheduler, got)
 		}
 	}
 }

@@ -69,6 +69,13 @@ func TestLatestRTTLearnt(t *testing.T) {
 	if n := s.b.Counters().RTTReports; n != 1 {
 		t.Errorf("%d reports", n)
 	}
+	s = newScript(t, true, Config{}, 2)
+	s.b.cfg.Establish = Auto
+	s.dial(DialOptions{})
+	s.want("0 S 0 <capable v1 flags 01, latest_rtt>", "1 S 0 <capable v1 flags 01, latest_rtt>")
+	s = newScript(t, true, Config{Paired: true, Establish: IPS}, 1) // the path knows
+	s.dial(DialOptions{})
+	s.want("0 S 0 <capable v1 flags 01>")
 	s = dialled(t, Config{}, 1)
 	s.recv("0 . 1 ack 1 <dss ack8 1, latest_rtt 30000>")
 	if n := s.b.Counters().RTTReports; n != 0 {

@@ -45,7 +45,7 @@ func (c *Conn) relieved(f *subflow) bool {
 
 // joining reports whether another subflow may come.
 func (c *Conn) joining() bool {
-	return slices.ContainsFunc(c.subflows, func(f *subflow) bool { return f.live() && !f.ready && f.leaving == 0 }) || len(c.signal.attempts) > 0
+	return slices.ContainsFunc(c.subflows, func(f *subflow) bool { return f.live() && !f.ready && f.leaving == 0 }) || c.hopes()
 }
 
 // relieve closes the subflows that waited for others, here or at the peer.
@@ -65,9 +65,6 @@ func (c *Conn) relieve(now clock.Time) {
 func (c *Conn) forsaken(now clock.Time) {
 	c.barred = nil
 	c.joinAll(now)
-	for _, a := range c.signal.theirs {
-		c.learnAddress(now, a)
-	}
 }
 
 // leave closes the subflow.

@@ -28,6 +28,7 @@ type lesson struct {
 	rtt     time.Duration // smoothed over connections; 0: unknown
 	success int           // share of SYNs that were answered, of lessonOne
 	rate    int           // octets a second, smoothed; 0: unknown
+	silent  bool          // nothing has come since a SYN was not answered
 	at      clock.Time
 }
 
@@ -44,7 +45,8 @@ const (
 	lullsMax      = 256
 	lullLeast     = time.Second
 	lullMost      = 64 * time.Second
-	lessonWeight4 = 24 // bits of an IPv4 address that make a network
+	lullLasts     = 5 * time.Minute // after its end: a race takes two of them to fail
+	lessonWeight4 = 24              // bits of an IPv4 address that make a network
 	lessonWeight6 = 48
 	ungraded      = math.MaxInt
 )
@@ -80,7 +82,8 @@ func (l *lessons) at(now clock.Time, where place) *lesson {
 	x := l.find(now, where)
 	if x == nil {
 		if len(l.byPlace) >= lessonsMax && l.byPlace[where] == nil {
-			l.evict()
+			evict(l.byPlace, func(x *lesson) clock.Time { return x.at })
+			l.dropped++
 		}
 		x = &lesson{success: lessonOne}
 		l.byPlace[where] = x
@@ -89,17 +92,22 @@ func (l *lessons) at(now clock.Time, where place) *lesson {
 	return x
 }
 
-// evict forgets the oldest lesson.
-func (l *lessons) evict() {
-	var oldest place
-	var at clock.Time = clock.Never
-	for where, x := range l.byPlace {
-		if x.at < at || x.at == at && where.less(oldest) {
-			oldest, at = where, x.at
+// aged is the key of something that is forgotten with age; of equal age the lesser goes first.
+type aged[K any] interface {
+	comparable
+	less(K) bool
+}
+
+// evict drops the oldest of what was learnt.
+func evict[K aged[K], V any](from map[K]V, at func(V) clock.Time) {
+	var oldest K
+	age := clock.Never
+	for k, v := range from {
+		if t := at(v); t < age || t == age && k.less(oldest) {
+			oldest, age = k, t
 		}
 	}
-	delete(l.byPlace, oldest)
-	l.dropped++
+	delete(from, oldest)
 }
 
 func (p place) less(q place) bool {
@@ -127,6 +135,7 @@ func (l *lessons) answered(now clock.Time, network netip.Prefix, id PathID) {
 	if network.IsValid() {
 		x := l.at(now, place{network, id})
 		x.success += (lessonOne - x.success) / 8
+		x.silent = false
 	}
 }
 
@@ -135,6 +144,7 @@ func (l *lessons) unanswered(now clock.Time, network netip.Prefix, id PathID) {
 	if network.IsValid() {
 		x := l.at(now, place{network, id})
 		x.success -= x.success / 8
+		x.silent = true
 	}
 }
 
@@ -144,6 +154,7 @@ func (l *lessons) measured(now clock.Time, network netip.Prefix, id PathID, rtt 
 		return
 	}
 	x := l.at(now, place{network, id})
+	x.silent = false
 	if x.rtt == 0 {
 		x.rtt = rtt
 	}
@@ -157,6 +168,9 @@ func (l *lessons) measured(now clock.Time, network netip.Prefix, id PathID, rtt 
 // failed notes that nobody answered a race to the network.
 func (l *lessons) failed(now clock.Time, network netip.Prefix) {
 	x, again := l.lulls[network]
+	if now >= x.until.Add(lullLasts) {
+		x.wait = 0
+	}
 	if !again && len(l.lulls) >= lullsMax {
 		maps.DeleteFunc(l.lulls, func(_ netip.Prefix, x lull) bool { return x.until <= now })
 	}
@@ -178,8 +192,10 @@ func (l *lessons) lull(now clock.Time, network netip.Prefix) bool {
 }
 
 // grade gives each path a number that says how good it is towards target: the lower the better, ungraded if
-// nothing is known. Round trip and success count four parts each, the rate, if it does, two.
-func (b *Bond) grade(now clock.Time, target netip.Addr, all []*bondPath, rates bool) {
+// nothing is known. Round trip and success count four parts each, the rate two. Who is in a hurry asks others so soon that
+// the rate does not count, and what is silent need not be shunned. The weight of the signal is 0: nothing here measures
+// it, and links say in their units what they think of it.
+func (b *Bond) grade(now clock.Time, target netip.Addr, all []*bondPath, hurry bool) {
 	longest, slowest := time.Duration(0), math.MaxInt
 	for _, p := range all {
 		x := b.lesson(now, target, p)
@@ -192,12 +208,12 @@ func (b *Bond) grade(now clock.Time, target netip.Addr, all []*bondPath, rates b
 	}
 	for _, p := range all {
 		x := b.lesson(now, target, p)
-		if x.rtt == 0 {
+		if x.rtt == 0 || x.silent && !hurry {
 			continue
 		}
 		p.grade = int(400*x.rtt/longest) + 400*(lessonOne-x.success)/lessonOne
 		switch {
-		case !rates:
+		case hurry:
 		case x.rate > 0:
 			p.grade += int(200 * int64(slowest) / int64(x.rate))
 		default:

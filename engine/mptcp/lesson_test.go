@@ -124,6 +124,30 @@ func TestIPSUnanswered(t *testing.T) {
 	}
 }
 
+// The next is selected when the one before has failed, up to the last.
+func TestIPSSelectsAgain(t *testing.T) {
+	s := newScript(t, true, Config{Establish: IPS}, 2)
+	s.learn(1, 20*ms, 1000)
+	s.learn(0, 40*ms, 1000)
+	s.dial(DialOptions{})
+	s.advance(15500 * ms)
+	if got := s.asked(); got != "11110" {
+		t.Fatalf("asks %s", got)
+	}
+	s.advance(200 * second)
+	if got := s.asked(); got != "000000" {
+		t.Fatalf("then asks %s", got)
+	}
+	s.over(ErrTimeout)
+
+	s.learn(0, 40*ms, 1000)
+	s.dial(DialOptions{})
+	s.recv(s.asked() + " R. 0 ack 1") // somebody is there, and does not want it
+	if s.advance(second); s.asked() != "" {
+		t.Error("asks on after a refusal")
+	}
+}
+
 // Lessons are bounded; the oldest goes, and those of a path that goes.
 func TestLessonsAreBounded(t *testing.T) {
 	var l lessons
@@ -178,6 +202,46 @@ func TestRacesBackOff(t *testing.T) {
 	}
 }
 
+// Auto asks no more paths than a race would, but for those of which each follows the timeout of the one before.
+func TestAutoAsksFewAtOnce(t *testing.T) {
+	s := newScript(t, true, Config{}, 6)
+	s.b.cfg.Establish = Auto
+	for i := range PathID(6) {
+		s.learn(i, 20*ms, 1000)
+	}
+	s.heard(0)
+	s.dial(DialOptions{})
+	s.advance(900 * ms)
+	if got := s.asked(); got != "012" {
+		t.Errorf("asks %s in less than a second", got)
+	}
+	s.advance(400 * ms)
+	if got := s.asked(); strings.Count(got, "3") != 1 || strings.Contains(got, "4") {
+		t.Errorf("asks %s then", got)
+	}
+	s = newScript(t, true, Config{Establish: IPSSIM}, 6)
+	s.learn(0, 20*ms, 1000)
+	s.dial(DialOptions{})
+	s.advance(1100 * ms)
+	if got := s.asked(); strings.Count(got, "0") != 2 || len(got) != 4 {
+		t.Errorf("with IPS asks %s", got)
+	}
+}
+
+// Between our ends whatever is heard over a path shows that it works: also what is no segment.
+func TestLaneIsHeard(t *testing.T) {
+	s := newLane(t, true, Config{}, 2)
+	s.b.cfg.Establish = Auto
+	s.advance(2 * fresh)
+	s.skip()
+	s.b.Ping(s.now)
+	s.talk()
+	s.dial(DialOptions{})
+	if got := s.asked(); got != "0" {
+		t.Errorf("asks %s", got)
+	}
+}
+
 // Auto races unless the best path was heard from within the last second; a path that then stays silent a little
 // longer than its round trip is not waited for.
 func TestAuto(t *testing.T) {
@@ -218,5 +282,97 @@ func TestAuto(t *testing.T) {
 	s.advance(1)
 	if got := s.asked(); got != "0" {
 		t.Errorf("asks %s when the best does not answer", got)
+	}
+}
+
+// Where a path has not answered a SYN in its time the next connection takes another, however much quicker that one was,
+// until something comes over it; one in a hurry asks others soon enough.
+func TestSilentPathIsShunned(t *testing.T) {
+	s := newScript(t, true, Config{Establish: IPS}, 2)
+	s.learn(0, 20*ms, 1000)
+	s.learn(1, 200*ms, 1000)
+	dial := func(opt DialOptions) string { s.dial(opt); return s.asked() }
+	if got := dial(DialOptions{}); got != "0" {
+		t.Fatalf("asks %s", got)
+	}
+	s.advance(999 * ms)
+	if got := dial(DialOptions{}); got != "0" {
+		t.Errorf("asks %s before the timeout", got)
+	}
+	s.advance(1 * ms)
+	s.skip()
+	if got := dial(DialOptions{}); got != "1" {
+		t.Errorf("asks %s after it", got)
+	}
+	s.heard(0)
+	s.b.cfg.Establish = Auto
+	if got := dial(DialOptions{}); got != "0" {
+		t.Errorf("asks %s in a hurry", got)
+	}
+	s.b.cfg.Establish = IPS
+	s.learn(0, 20*ms, 1000)
+	if got := dial(DialOptions{}); got != "0" {
+		t.Errorf("asks %s when it is heard again", got)
+	}
+	for id := range PathID(2) {
+		s.b.lessons.unanswered(s.now, s.b.place(target.Addr()), id)
+	}
+	if got := dial(DialOptions{}); got != "01" {
+		t.Errorf("asks %s when both are silent", got)
+	}
+	s.b.lessons.answered(s.now, s.b.place(target.Addr()), 0)
+	if got := dial(DialOptions{}); got != "0" {
+		t.Errorf("asks %s when one answers again", got)
+	}
+}
+
+// Where nobody answered, no mode asks several at once for a while, neither before nor after the first timeout.
+func TestAllModesBackOff(t *testing.T) {
+	for _, mode := range []Establish{Auto, IPSSIM} {
+		s := newScript(t, true, Config{}, 4)
+		s.b.cfg.Establish = mode
+		ask := func() string {
+			s.learn(0, 20*ms, 1000)
+			s.heard(0)
+			s.dial(DialOptions{})
+			s.advance(1900 * ms)
+			return s.asked()
+		}
+		if got := ask(); !strings.Contains(got, "1") || !strings.Contains(got, "2") {
+			t.Errorf("%v: asks %s", mode, got)
+		}
+		s.c.Abort(s.now)
+		s.skip()
+		for range 3 {
+			s.b.lessons.failed(s.now, s.b.place(target.Addr()))
+		}
+		if got := ask(); got != "010" {
+			t.Errorf("%v: asks %s where nobody answered", mode, got)
+		}
+	}
+}
+
+// A path that comes when all that were asked are silent is asked at once, and while one may still answer, after that.
+func TestPathThatComesIsAsked(t *testing.T) {
+	s := asking(t, Config{Establish: Timer}, 3)
+	s.advance(10 * second)
+	s.skip()
+	s.attach(3, true)
+	s.advance(0)
+	if got := s.asked(); got != "3" {
+		t.Errorf("asks %q", got)
+	}
+	s.attach(4, true)
+	s.advance(0)
+	if got := s.asked(); got != "" {
+		t.Errorf("then asks %q", got)
+	}
+	s.advance(999 * ms)
+	if got := s.asked(); strings.Contains(got, "4") {
+		t.Errorf("then asks %q", got)
+	}
+	s.advance(1 * ms)
+	if got := s.asked(); strings.Count(got, "4") != 1 {
+		t.Errorf("at last asks %q", got)
 	}
 }

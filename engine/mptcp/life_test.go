@@ -10,6 +10,7 @@ import (
 func TestSYNInTimeWait(t *testing.T) {
 	s := answeredBy(t, Config{}, 1)
 	s.c.CloseWrite(s.now)
+	s.skip()
 	s.recv("0 . 1 ack 1 <dss ack8 2 map8 1 ssn 0 len 1 fin>")
 	s.skip()
 	s.recv("0 . 1 ack 1 <dss ack8 2 map8 1 ssn 0 len 1 fin>")

@@ -98,6 +98,9 @@ const (
 	// leaves after 15 s.
 	askRetries = 5
 
+	// selectRetries is how often a SYN of IPS is repeated while another path could be selected: for some 15 s.
+	selectRetries = 3
+
 	// answerRetries is how often a SYN/ACK is repeated: some 10 s, then whoever asked has gone.
 	answerRetries = 4
 

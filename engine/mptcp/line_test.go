@@ -316,6 +316,7 @@ func (w *words) address(a *wire.AddAddr) {
 	a.Addr = netip.MustParseAddr(w.next())
 	if w.is("port") {
 		a.Port = uint16(number(w.next()))
+		a.ZeroPort = a.Port == 0
 	}
 	if w.is("echo") {
 		a.Echo = true

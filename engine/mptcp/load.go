@@ -33,6 +33,9 @@ func (c *Conn) weigh(now clock.Time) {
 	l.unsent += is.unsent - was.unsent
 	l.busy += is.busy - was.busy
 	c.burden = is
+	if busy := is.busy > 0; busy != (c.measuring.at != clock.Never) {
+		c.measuring.arm(now, busy)
+	}
 }
 
 // outstanding reports whether octets have left that no acknowledgement came for.

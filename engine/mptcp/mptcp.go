@@ -157,12 +157,13 @@ const (
 // DialOptions refine Dial. The zero DialOptions dial as the bond's Establish says, over any path.
 type DialOptions struct {
 	Establish Establish // Auto: the bond's
-	Paths     []PathID  // begin with these, and under Auto with all of them at once; nil: with any
+	Paths     []PathID  // begin with these, and under Auto with all of them at once; none: with any
 	Only      []PathID  // never use others, to begin or later; nil: any may be used
 	Plain     bool      // do not ask for MPTCP
 
 	// Early has the octets that are written first ride in the SYN without a cookie, which only those take who are made for
-	// it: the servers of RFC 8803. EarlyOnly ends the connection with ErrStripped when the answer to that SYN does not take
+	// it: the servers of RFC 8803. A foreign peer is sent no other SYN until the answer to one with octets is late, so that it does
+	// not act on them for two connections. EarlyOnly ends the connection with ErrStripped when the answer to that SYN does not take
 	// them all, before anything else leaves (RFC 8803 8).
 	Early, EarlyOnly bool
 

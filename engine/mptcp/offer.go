@@ -86,7 +86,7 @@ type offerState struct {
 
 // receiveSYN is a SYN that belongs to no subflow and joins no connection.
 func (b *Bond) receiveSYN(now clock.Time, p *bondPath, seg *wire.Segment) {
-	if !b.wanted(p, seg.Target) {
+	if !b.wanted(seg.Target) {
 		b.counters.NoConnection++
 		b.strays.refuse(b, p, seg, wire.Reset{})
 		return
@@ -96,9 +96,11 @@ func (b *Bond) receiveSYN(now clock.Time, p *bondPath, seg *wire.Segment) {
 	if is, again := b.offers.byAsker[from]; again {
 		c := is.conn
 		if c == nil || c.phase >= open && !c.mayMerge(seg) {
+			b.counters.LateOffers++
 			b.strays.refuse(b, p, seg, wire.Reset{Reason: is.why})
 			return
 		}
+		b.counters.CopiedOffers++
 		b.current = c
 		c.candidate(now, p, seg)
 		return
@@ -121,7 +123,6 @@ func (b *Bond) receiveSYN(now clock.Time, p *bondPath, seg *wire.Segment) {
 	c.candidate(now, p, seg)
 	c.tell(Offered)
 	if b.lane != nil {
-		b.lane.control.Held(now, c.offerID())
 		b.measure(now, p)
 		b.hear(now)
 	}
@@ -139,19 +140,18 @@ func (b *Bond) measure(now clock.Time, p *bondPath) {
 }
 
 // wanted reports whether the bond takes offers for target.
-func (b *Bond) wanted(p *bondPath, target netip.AddrPort) bool {
+func (b *Bond) wanted(target netip.AddrPort) bool {
 	if b.cfg.Paired || b.cfg.AnyTarget {
 		return true
 	}
-	if !b.ports[0] && !b.ports[target.Port()] {
-		return false
-	}
-	for _, q := range b.paths {
-		if q.cfg.Local4 == target.Addr() || q.cfg.Local6 == target.Addr() {
-			return true
-		}
-	}
-	return false
+	return (b.ports[0] || b.ports[target.Port()]) && b.answersFor(target.Addr())
+}
+
+// answersFor reports whether what is for an address is for this bond.
+func (b *Bond) answersFor(addr netip.Addr) bool {
+	return b.cfg.Paired || b.cfg.AnyTarget || slices.ContainsFunc(b.paths, func(p *bondPath) bool {
+		return p.cfg.Local4 == addr || p.cfg.Local6 == addr
+	})
 }
 
 // candidate adds a subflow that may become the connection's first.
@@ -161,12 +161,20 @@ func (c *Conn) candidate(now clock.Time, p *bondPath, seg *wire.Segment) {
 		b.counters.LimitSubflows++
 		return
 	}
+	if c.in.deviates(0, seg.Payload) {
+		b.counters.Deviations++
+		b.strays.refuse(b, p, seg, wire.Reset{Reason: wire.MPTCPError})
+		return
+	}
 	o := &seg.Options
 	if len(c.subflows) == 0 {
 		c.id.mptcp = !b.cfg.Plain && o.Has&wire.HasCapable != 0 && o.Capable.Length == 4 && c.agrees(&o.Capable)
 	}
 	f := c.newSubflow(p, seg.Target, seg.Source)
 	f.robe = c.id.mptcp && o.Has&wire.HasRobE != 0 && b.joinsByCap()
+	if f.robe {
+		b.counters.RobeOffers++
+	}
 	c.est.reports = c.est.reports || c.id.mptcp && o.Has&wire.HasLatestRTT != 0 && !b.cfg.NoRobE
 	cfg := f.config(seg.Target, seg.Source)
 	cfg.SynRetries = answerRetries
@@ -177,7 +185,16 @@ func (c *Conn) candidate(now clock.Time, p *bondPath, seg *wire.Segment) {
 	if c.phase != offered {
 		f.tcp.Answer(now)
 	}
+	c.hold(now)
 	b.touch(now, c)
+}
+
+// hold tells a Paired asker that its offer is here, whenever it asks: it may have lost the path over which it asked, or
+// heard, before.
+func (c *Conn) hold(now clock.Time) {
+	if c.phase == offered && c.b.lane != nil {
+		c.b.lane.control.Held(now, c.offerID())
+	}
 }
 
 // replaced reports whether a SYN shows that the asker has begun anew over the same path: its address

@@ -1,21 +1,24 @@
 package mptcp
 
 import (
+	"bytes"
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"tandem/engine/wire"
 )
 
-// pairedOffer returns the answering end of a Paired bond that was asked over path 0.
-func pairedOffer(t *testing.T, cfg Config, syn string) *script {
+// pairedOffer returns the answering end of a Paired bond that was asked, by one SYN or several.
+func pairedOffer(t *testing.T, cfg Config, syns ...string) *script {
 	t.Helper()
 	cfg.Paired = true
-	s := newScript(t, false, cfg, 2)
+	s := newScript(t, false, cfg, max(2, len(syns)))
 	for _, end := range s.ends {
 		end.local = netip.MustParseAddrPort("198.51.100.9:443") // anybody's
 	}
-	s.recv(syn)
+	s.recv(syns...)
 	c, what, ok := s.b.Next()
 	if !ok || what&^Readable != Offered {
 		t.Fatalf("%v %v after the SYN", what, ok)
@@ -32,6 +35,9 @@ func TestOneOfferOverTwoPaths(t *testing.T) {
 	if c, _, ok := s.b.Next(); ok && c != s.c {
 		t.Fatal("two offers")
 	}
+	if s.b.counters.CopiedOffers != 1 {
+		t.Errorf("CopiedOffers is %d", s.b.counters.CopiedOffers)
+	}
 	s.want()
 	s.read("GET /")
 	s.accept()
@@ -45,6 +51,54 @@ func TestOneOfferOverTwoPaths(t *testing.T) {
 	s.want(`1 . 1 ack 6 "200" <dss ack4 1 map4 1 ssn 1 len 3>`)
 	s.recv(`1 . 6 ack 4 "more" <dss ack8 4 map8 1 ssn 1 len 4>`)
 	s.read("more")
+}
+
+// A SYN whose octets are not those that the offer had before is reset, and the offer stays what it was (D2).
+func TestCopyThatDeviates(t *testing.T) {
+	for copied, reset := range map[string]bool{"GET /": false, "GET": false, "GET /index": false, "GET *": true, "**": true, "GET *index": true} {
+		s := pairedOffer(t, Config{}, `0 S 0 "GET /" <capable v1 flags 01>`)
+		s.recv(fmt.Sprintf("1 S 0 %q <capable v1 flags 01>", copied))
+		if reset {
+			s.want(fmt.Sprintf("1 R. zero ack %d <reset MPTCP error>", 1+len(copied)))
+		}
+		s.want()
+		if n := s.b.Counters().Deviations; (n == 1) != reset || len(s.c.subflows) != 2-int(n) {
+			t.Errorf("%q: %d subflows, %d counted", copied, len(s.c.subflows), n)
+		}
+		if got, _ := s.take(); !strings.HasPrefix(got, "GET /") {
+			t.Errorf("%q: read %q", copied, got)
+		}
+	}
+}
+
+// What was read is not there to be compared with, in whole blocks and in parts.
+func TestDeviations(t *testing.T) {
+	in := &inbox{pool: new(pool)}
+	all := octets(0, 3*blockSize)
+	in.write(0, all[:2*blockSize])
+	in.write(2*blockSize+10, all[2*blockSize+10:2*blockSize+20])
+	other := bytes.Repeat([]byte("*"), 3*blockSize)
+	wrong := func(from, to int) {
+		t.Helper()
+		p := bytes.Clone(all)
+		copy(p[from:to], other)
+		lo, hi := max(0, from-5), min(len(p), to+5)
+		got := in.deviates(uint64(lo), p[lo:hi])
+		if want := uint64(to) > in.freed && from < 2*blockSize || from < 2*blockSize+20 && to > 2*blockSize+10; got != want {
+			t.Errorf("octets %d to %d of which %d are freed: %v", from, to, in.freed, got)
+		}
+	}
+	for _, read := range []int{0, 100, blockSize, 100} {
+		in.read(make([]byte, read))
+		in.release()
+		for _, at := range []int{0, 99, 100, blockSize - 1, blockSize, blockSize + 99, blockSize + 100, 2*blockSize - 1, 2 * blockSize, 2*blockSize + 9, 2*blockSize + 10, 2*blockSize + 19, 2*blockSize + 20} {
+			wrong(at, at+1)
+		}
+		wrong(blockSize-3, blockSize+200)
+	}
+	if in.deviates(0, all) || new(inbox).deviates(0, all) {
+		t.Error("equal octets deviate")
+	}
 }
 
 // An offer is silent until it is answered, however often it is repeated.
@@ -78,6 +132,9 @@ func TestRepeatOfAnsweredOffer(t *testing.T) {
 	for _, syn := range []string{"0 S 0 <capable v1 flags 01>", "1 S 0 <capable v1 flags 01>"} {
 		s.recv(syn)
 		s.want(syn[:2] + "R. zero ack 1 <reset unspecified>")
+	}
+	if s.b.counters.LateOffers != 2 {
+		t.Errorf("LateOffers is %d", s.b.counters.LateOffers)
 	}
 	for s.advance(61 * second); ; {
 		if _, _, ok := s.b.Next(); !ok {
@@ -134,7 +191,7 @@ func TestOffersNotWanted(t *testing.T) {
 	s.want("0 R. zero ack 1 <reset unspecified>")
 	s.ends[0].local = netip.MustParseAddrPort("10.9.0.7:443")
 	s.recv("0 S 0")
-	s.want("0 R. zero ack 1")
+	s.want()
 	s.ends[0].local = netip.MustParseAddrPort("10.9.0.1:443")
 	s.recv("0 S 0")
 	s.want()
@@ -163,6 +220,7 @@ func TestDialOverTwoPaths(t *testing.T) {
 	s.write("GET /")
 	s.want(`0 S 0 "GET /" <capable v1 flags 01>`, `1 S 0 "GET /" <capable v1 flags 01>`)
 	s.recv("1 S. 0 ack 6 <capable v1 flags 01 key-B>")
+	s.expect("0 R 6 <reset unspecified transient>")
 	s.expect("1 . 6 ack 1 <capable v1 flags 01 key-A key-B>")
 	s.left()
 	if s.c.id.initial.path.id != 1 || s.c.phase != open {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"time"
 
 	"tandem/engine/clock"
 )
@@ -120,6 +121,38 @@ func (c *Conn) RemovePath(now clock.Time, id PathID) error {
 	return nil
 }
 
+// AddPath lets the connection use a path that it was not to use, by DialOptions.Only, RemovePath or CloseSubflow, as if
+// the path were attached now (TCP_MULTIPATH_ADD). A path that is Private has to be named when the connection is
+// dialled, unless other paths were.
+func (c *Conn) AddPath(now clock.Time, id PathID) error {
+	if err := c.operable(); err != nil {
+		return err
+	}
+	p := c.b.path(id)
+	switch {
+	case p == nil, c.only == nil && !c.permits(p):
+		return ErrNoPath
+	case !c.permits(p):
+		c.only = append(c.only, id)
+	}
+	c.unbar(p)
+	c.meet(now, p)
+	c.b.touch(now, c)
+	return nil
+}
+
+// Priority reports whether this end wishes the subflow spared, and whether the peer does.
+func (c *Conn) Priority(id SubflowID) (local, remote bool, err error) {
+	if err := c.operable(); err != nil {
+		return false, false, err
+	}
+	f := c.find(id)
+	if f == nil {
+		return false, false, ErrNoSubflow
+	}
+	return f.backup, f.peerBackup, nil
+}
+
 // SetPriority says whether the peer shall spare the subflow, by MP_PRIO, and spares it here.
 func (c *Conn) SetPriority(now clock.Time, id SubflowID, backup bool) error {
 	if err := c.operable(); err != nil {
@@ -140,6 +173,30 @@ func (c *Conn) SetPriority(now clock.Time, id SubflowID, backup bool) error {
 		f.signal(signal{kind: signalPrio})
 	}
 	c.b.touch(now, c)
+	return nil
+}
+
+// SetTOS changes the DSCP of what leaves over the subflow, the upper six bits of tos (IP_TOS of a subflow).
+func (c *Conn) SetTOS(id SubflowID, tos uint8) error {
+	return c.set(id, func(f *subflow) { f.tcp.SetTOS(tos) })
+}
+
+// SetUserTimeout says how long octets that the subflow sent may be unacknowledged: then it ends, and they go out over
+// others (TCP_USER_TIMEOUT of a subflow). 0: after some fifteen retransmissions.
+func (c *Conn) SetUserTimeout(id SubflowID, d time.Duration) error {
+	return c.set(id, func(f *subflow) { f.tcp.SetUserTimeout(d) })
+}
+
+// set changes an option of a subflow.
+func (c *Conn) set(id SubflowID, change func(*subflow)) error {
+	if err := c.operable(); err != nil {
+		return err
+	}
+	f := c.find(id)
+	if f == nil {
+		return ErrNoSubflow
+	}
+	change(f)
 	return nil
 }
 
@@ -218,15 +275,15 @@ func (c *Conn) joinFrom(p *bondPath, port uint16, remote netip.AddrPort) (netip.
 			}
 		}
 		port = c.joinPort(p)
-		if _, taken := c.b.flows[keyOf(netip.AddrPortFrom(addr, port), remote)]; taken {
+		if c.b.taken(netip.AddrPortFrom(addr, port), remote) {
 			port = c.b.freePort(remote) // one that ended is remembered still
 		}
 	}
 	local := netip.AddrPortFrom(addr, port)
-	switch _, taken := c.b.flows[keyOf(local, remote)]; {
+	switch {
 	case port == 0:
 		return local, ErrLimit
-	case taken:
+	case c.b.taken(local, remote):
 		return local, ErrExists
 	}
 	return local, nil
@@ -235,10 +292,10 @@ func (c *Conn) joinFrom(p *bondPath, port uint16, remote netip.AddrPort) (netip.
 // first returns the paths to begin with; nil: any.
 func (o *DialOptions) first() []PathID {
 	switch {
+	case len(o.Paths) == 0:
+		return o.Only
 	case o.Only == nil:
 		return o.Paths
-	case o.Paths == nil:
-		return o.Only
 	}
 	return slices.DeleteFunc(slices.Clone(o.Paths), func(id PathID) bool { return !slices.Contains(o.Only, id) })
 }

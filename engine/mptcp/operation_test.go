@@ -280,6 +280,11 @@ func TestOperationsAfterFallback(t *testing.T) {
 	s.refuses(err, ErrFallback)
 	s.refuses(s.c.CloseSubflow(s.now, 1, ByFIN), ErrFallback)
 	s.refuses(s.c.RemovePath(s.now, 0), ErrFallback)
+	s.refuses(s.c.AddPath(s.now, 0), ErrFallback)
+	s.refuses(s.c.SetTOS(1, 0x20), ErrFallback)
+	s.refuses(s.c.SetUserTimeout(1, second), ErrFallback)
+	_, _, err = s.c.Priority(1)
+	s.refuses(err, ErrFallback)
 	s.refuses(s.c.SetPriority(s.now, 1, true), ErrFallback)
 	if i := s.c.Info(s.now); s.c.Multipath() || !i.Fallback || len(i.Subflows) != 1 || i.Subflows[0].ID != 1 || !i.Subflows[0].Established {
 		t.Errorf("%+v", i)

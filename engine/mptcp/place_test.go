@@ -60,6 +60,25 @@ func TestLullsGrow(t *testing.T) {
 	if l.lull(now.Add(second), network) {
 		t.Error("an answer does not end it")
 	}
+	for range 5 {
+		l.failed(now, network)
+	}
+	now = now.Add(time.Hour)
+	if l.failed(now, network); l.lull(now.Add(second), network) {
+		t.Error("what was an hour ago counts")
+	}
+}
+
+// A path that comes ends all lulls: nobody knows yet that nothing is answered over that one.
+func TestAttachEndsLulls(t *testing.T) {
+	s := asking(t, Config{Establish: SIM}, 1)
+	s.b.lessons.failed(s.now, s.b.place(target.Addr()))
+	s.attach(1, true)
+	s.skip()
+	s.dial(DialOptions{})
+	if got := s.asked(); got != "01" {
+		t.Errorf("asks %s", got)
+	}
 }
 
 // Segments of nothing are answered as long as few wait for that, and joins are tried again as long as few do.
@@ -69,13 +88,25 @@ func TestWhatWaitsIsBounded(t *testing.T) {
 		s.ends[0].remote = netip.AddrPortFrom(target.Addr(), uint16(1000+i))
 		s.recv("0 . 1 ack 1")
 	}
-	if n := len(s.left()); n != straysMax {
-		t.Errorf("%d answers", n)
+	if n := len(s.left()); n != straysMax || s.b.Counters().LimitStrays != 2*straysMax {
+		t.Errorf("%d answers, %d counted", n, s.b.Counters().LimitStrays)
 	}
 	for i := range 3 * attemptsMax {
 		s.c.retryLater(s.now, attempt{path: s.b.path(0), remote: netip.MustParseAddrPort(fmt.Sprintf("192.0.2.1:%d", i))}, second)
 	}
-	if n := len(s.c.signal.attempts); n != attemptsMax {
-		t.Errorf("%d joins wait", n)
+	if n := len(s.c.signal.attempts); n != attemptsMax || s.b.Counters().LimitAttempts != 2*attemptsMax {
+		t.Errorf("%d joins wait, %d counted", n, s.b.Counters().LimitAttempts)
+	}
+	for range 3 * signalsMax {
+		s.c.subflows[0].signal(signal{kind: signalPrio})
+	}
+	if n := len(s.c.subflows[0].signals); n != signalsMax || s.b.Counters().LimitSignals != 2*signalsMax {
+		t.Errorf("%d options wait, %d counted", n, s.b.Counters().LimitSignals)
+	}
+	for range 3 * eventsMax {
+		s.b.report(Event{Kind: PathAlive})
+	}
+	if n := len(s.b.events); n != eventsMax || s.b.Counters().LimitEvents != 2*eventsMax {
+		t.Errorf("%d events wait, %d counted", n, s.b.Counters().LimitEvents)
 	}
 }

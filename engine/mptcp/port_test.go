@@ -4,7 +4,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
+
+	"tandem/engine/tcp"
 )
 
 // dialler returns a bond with one path and the entropy of a seed.
@@ -92,5 +95,56 @@ func TestPortRange(t *testing.T) {
 	}
 	if _, err := b.Dial(0, target, DialOptions{}); err != ErrLimit {
 		t.Errorf("one more: %v", err)
+	}
+}
+
+// When every port is taken, one of which nothing is left but TIME-WAIT serves again: with numbers behind all that was sent
+// before. As long as a connection has it, over whatever path, it does not.
+func TestPortServesAgain(t *testing.T) {
+	s := agreed(t, Config{Passive: true, FirstPort: 61000, LastPort: 61000}, 2)
+	full := func() {
+		t.Helper()
+		before := s.b.Counters().LimitPorts
+		if _, err := s.b.Dial(s.now, target, DialOptions{}); err != ErrLimit || s.b.Counters().LimitPorts != before+1 {
+			t.Errorf("one more: %v, counted %d", err, s.b.Counters().LimitPorts-before)
+		}
+	}
+	full()
+	s.c.Close(s.now)
+	s.skip()
+	s.recv("0 . 1 ack 1 <dss ack8 2 map8 1 ssn 0 len 1 fin>")
+	s.skip()
+	full()
+	s.recv("0 F. 1 ack 2 <dss ack8 2>")
+	s.skip()
+	first, old := s.c, s.c.subflows[0].tcp
+	if old.State() != tcp.TimeWait {
+		t.Fatal(old.State())
+	}
+	s.dial(DialOptions{Paths: []PathID{0}})
+	f := s.c.subflows[0]
+	if ahead := f.tcp.Config().ISS.Sub(old.Next()); ahead <= 0 || ahead > 1<<30 {
+		t.Errorf("begins %d behind the end of the old one", ahead)
+	}
+	if s.b.flows[f.key] != f || !first.gone || f.tcp.Config().Local.Port() != 61000 {
+		t.Errorf("the old one is there, or gone %v, port %v", first.gone, f.tcp.Config().Local)
+	}
+	full()
+	s.advance(61 * second) // the end of TIME-WAIT, had it gone on
+	if s.b.flows[f.key] != f {
+		t.Error("the new one went with the old one")
+	}
+}
+
+// A connection whose ports differ by path takes them so, too; when there is none left a join waits.
+func TestJoinTakesNoPort(t *testing.T) {
+	s := dialled(t, Config{Privacy: PrivacyStrict, FirstPort: 61000, LastPort: 61000}, 2)
+	s.recv("0 . 1 ack 1 <dss ack8 1>")
+	s.write("hello")
+	s.advance(5 * second)
+	for _, line := range s.left() {
+		if strings.HasPrefix(line, "1 S") {
+			t.Errorf("joined: %s", line)
+		}
 	}
 }

@@ -28,7 +28,8 @@ const (
 	// the paths that a connection was given.
 	PrivacyStandard Privacy = iota
 
-	// PrivacyStrict also announces nothing, asks for connections over one path at a time (Auto is Timer), joins others when
+	// PrivacyStrict also announces nothing, asks for connections over one path at a time (Auto is Timer) unless DialOptions
+	// name another way, joins others when
 	// a connection has moved 64 KiB or its path fails, draws a source port for each subflow (RFC 8684 3.9.1 would rather have the
 	// same, so firewalls that go by that may refuse some), couples no windows, and ends connections without
 	// MP_FASTCLOSE: with DATA_FIN where that loses nothing, else with a reset, whereupon some peers wait for a join until
@@ -39,18 +40,10 @@ const (
 var privacyNames = [...]string{"standard", "strict"}
 
 // String names the profile.
-func (p Privacy) String() string {
-	if int(p) < len(privacyNames) {
-		return privacyNames[p]
-	}
-	return "unknown"
-}
+func (p Privacy) String() string { return nameOf(privacyNames[:], p, "unknown") }
 
 // ParsePrivacy returns the profile of a name that String gives; ok is false for others.
-func ParsePrivacy(name string) (p Privacy, ok bool) {
-	i := slices.Index(privacyNames[:], name)
-	return Privacy(max(i, 0)), i >= 0
-}
+func ParsePrivacy(name string) (p Privacy, ok bool) { return parseName[Privacy](privacyNames[:], name) }
 
 // strict reports whether the peer must be taken for one that collects addresses.
 func (b *Bond) strict() bool { return b.cfg.Privacy == PrivacyStrict && !b.cfg.Paired }
@@ -68,6 +61,7 @@ const siteBits = 48
 
 // tellable reports whether a peer at an address may hear of addr (P3).
 func tellable(addr, peer netip.Addr) bool {
+	addr, peer = addr.WithZone(""), peer.WithZone("") // no prefix has one
 	for _, n := range networks {
 		if !n.Contains(addr) {
 			continue
@@ -128,9 +122,6 @@ func (c *Conn) need(now clock.Time) {
 	}
 	c.needy = true
 	c.joinAll(now)
-	for _, a := range c.signal.theirs {
-		c.learnAddress(now, a)
-	}
 }
 
 // numbered is an address of this end and its number in a connection.

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"tandem/engine/wire"
 )
 
 func TestPrivacyNames(t *testing.T) {
@@ -33,7 +35,7 @@ func TestTellable(t *testing.T) {
 		{"169.254.1.1", "169.254.2.2", true}, {"169.254.1.1", "203.0.113.9", false},
 		{"127.0.0.1", "203.0.113.9", false}, {"::1", "2001:db8::9", false},
 		{"fd00:1:2::5", "fd00:1:2:3::9", true}, {"fd00:1:2::5", "fd00:1:3::9", false}, {"fd00:1:2::5", "2001:db8::9", false},
-		{"fe80::5", "fe80::9", true}, {"fe80::5", "2001:db8::9", false}, {"10.1.2.3", "2001:db8::9", false},
+		{"fe80::5", "fe80::9", true}, {"fe80::5%eth0", "fe80::9%eth0", true}, {"fe80::5%eth0", "2001:db8::9", false}, {"fe80::5", "2001:db8::9", false}, {"10.1.2.3", "2001:db8::9", false},
 	} {
 		if got := tellable(netip.MustParseAddr(x.addr), netip.MustParseAddr(x.peer)); got != x.want {
 			t.Errorf("%s to %s: %v", x.addr, x.peer, got)
@@ -113,6 +115,35 @@ func TestAddressIDs(t *testing.T) {
 	}
 	if len(seen) < 100 {
 		t.Errorf("200 connections number an address in %d ways", len(seen))
+	}
+}
+
+// Nobody can tell the numbers from how many there were before: other chance gives others, and they follow no step.
+func TestAddressIDsAreUnpredictable(t *testing.T) {
+	drawn := func(seed byte) (ids []uint8) {
+		b := NewBond(Config{Entropy: rand.NewChaCha8([32]byte{seed}), Strict: true})
+		b.Attach(0, 0, PathConfig{Local4: netip.AddrFrom4([4]byte{10, 0, 0, 1})})
+		c, err := b.Dial(0, target, DialOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 12 {
+			ids = append(ids, c.addressID(b.paths[0], netip.AddrFrom4([4]byte{10, 1, 0, byte(i)})))
+		}
+		return ids
+	}
+	one, other, same := drawn(1), drawn(2), 0
+	steps := map[uint8]bool{}
+	for i := range one {
+		if one[i] == other[i] {
+			same++
+		}
+		if i > 0 {
+			steps[one[i]-one[i-1]] = true
+		}
+	}
+	if same > 2 || len(steps) < 9 {
+		t.Errorf("%v and %v: %d steps", one, other, len(steps))
 	}
 }
 
@@ -239,7 +270,7 @@ func TestStrictPorts(t *testing.T) {
 	}{{PrivacyStandard, Classic, true}, {PrivacyStrict, Classic, false}, {PrivacyStrict, SIM, false}} {
 		s := newScript(t, true, Config{Privacy: x.privacy, Establish: x.mode}, 2)
 		s.b.cfg.Entropy = rand.NewChaCha8([32]byte{6})
-		s.dial(DialOptions{})
+		s.dial(DialOptions{Establish: x.mode})
 		if s.skip(); x.mode == Classic {
 			s.c.needy = true
 			s.b.cfg.Entropy = &fixed{key: keyA, nonce: nonceA + 5}
@@ -254,6 +285,34 @@ func TestStrictPorts(t *testing.T) {
 		if same := s.ends[0].local.Port() == s.ends[1].local.Port(); same != x.same {
 			t.Errorf("%+v: from %v and %v", x, s.ends[0].local, s.ends[1].local)
 		}
+	}
+}
+
+// One path at a time, whatever the bond does for others, unless a connection is to be established otherwise.
+func TestStrictAsksOneAtATime(t *testing.T) {
+	for mode := Auto; mode <= IPSSIM; mode++ {
+		s := newScript(t, true, Config{Privacy: PrivacyStrict}, 4)
+		s.b.cfg.Establish = mode
+		s.dial(DialOptions{})
+		if got := s.asked(); got != "0" {
+			t.Errorf("%v: asks %s", mode, got)
+		}
+		if s.last.Options.Has&wire.HasRobE != 0 {
+			t.Errorf("%v: says that it would rather ask over all", mode)
+		}
+		s.c.Abort(s.now)
+		s.learn(0, 20*ms, 1000)
+		s.dial(DialOptions{})
+		s.skip()
+		s.advance(1100 * ms)
+		if got := s.asked(); mode == IPSSIM && got != "01" && got != "10" {
+			t.Errorf("%v: asks %s after a second", mode, got)
+		}
+	}
+	s := newScript(t, true, Config{Privacy: PrivacyStrict}, 2)
+	s.dial(DialOptions{Establish: SIM})
+	if got := s.asked(); got != "01" {
+		t.Errorf("asks %s when told to race", got)
 	}
 }
 

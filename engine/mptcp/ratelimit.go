@@ -18,7 +18,8 @@ import (
 //
 // The option rides on the subflows of a Paired bond as well, where whoever looks can see it; what counts
 // between our ends is PATH, for it bounds the sum. A share is the limit divided by the subflows of the path
-// that moved something in the last second, those that hardly did left out, and is reckoned anew each second.
+// that moved something in the last second, those that hardly did left out; it is reckoned anew each second, and told
+// again where it is used, elsewhere every ten seconds if anything comes.
 
 const (
 	shareEvery   = time.Second
@@ -182,12 +183,12 @@ func one(yes bool) int {
 	return 0
 }
 
-// share divides the limits of a path by the subflows that use it; refresh has several of them told again.
+// share divides the limits of a path by the subflows that use it; refresh has those told again.
 func (b *Bond) share(now clock.Time, p *bondPath, refresh bool) {
 	b.eachSubflow(p, func(f *subflow) {
 		f.keepShare(now)
 		r := &f.rate
-		if refresh && p.cfg.LimitDown > 0 && r.counts.down > 0 && p.users.down > 1 {
+		if refresh && p.cfg.LimitDown > 0 && r.counts.down > 0 {
 			r.askLeft = max(r.askLeft, 1)
 		}
 		if r.counts.down > 0 && r.askLeft == rateRepeat {

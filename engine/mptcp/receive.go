@@ -159,6 +159,7 @@ func (c *Conn) checkEnd(now clock.Time) {
 		return
 	}
 	c.rcv.finished = true
+	c.fin.second = !c.fin.left
 	c.finRead.Store(true)
 	c.trace.add(now, evPeerFin, 0, c.rcv.finPos)
 	c.tell(Readable)
@@ -174,6 +175,7 @@ func (c *Conn) endOfStream(now clock.Time) {
 // Deliver is for tcp.Owner.
 func (f *subflow) Deliver(now clock.Time, t *tcp.Subflow, off uint64, p []byte) bool {
 	c := f.c
+	f.endRow()
 	switch {
 	case c.phase == over:
 		return true

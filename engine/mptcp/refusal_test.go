@@ -132,3 +132,23 @@ func TestFamiliesAreTold(t *testing.T) {
 		}
 	}
 }
+
+// An offer that is repeated in the place of joins, which the peer knows nothing of, is one that can be answered.
+func TestOfferInPlaceOfJoins(t *testing.T) {
+	s := newScript(t, true, Config{Paired: true}, 2)
+	s.dial(DialOptions{})
+	s.skip()
+	s.recv("0 S. 0 ack 1 <capable v1 flags 01 key-B>")
+	s.skip()
+	s.recv("0 R. 1 ack 1")
+	if got := s.asked(); len(got) != 2 {
+		t.Fatalf("joins over %s", got)
+	}
+	s.b.SetRole(s.now, 0, Backup)
+	s.recv("0 R. 0 ack 1 <reset 1>")
+	if got := s.asked(); got != "1" {
+		t.Fatalf("asks %q", got)
+	}
+	s.recv("1 R. 0 ack 1 <reset 3>")
+	wantRefusal(t, s.c.Err(), wire.Prohibited)
+}

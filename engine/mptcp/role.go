@@ -66,6 +66,7 @@ func (b *Bond) learnPath(now clock.Time, p *bondPath, s datagram.PathState) {
 			c.restore(now, p)
 			c.meet(now, p)
 		}
+		c.strayed(now)
 		b.touch(now, c)
 	})
 	if p.peerOff && !was {

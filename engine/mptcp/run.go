@@ -27,11 +27,8 @@ func (b *Bond) Receive(now clock.Time, id PathID, pkt []byte) {
 		}
 		return
 	}
-	if b.cfg.Paired {
-		p.heardAt = now // among strangers a segment shows that only if a subflow accepts it
-	}
 	b.resumeShares(now, p)
-	if p.state != nil {
+	if p.state != nil { // among strangers a segment shows that the path works only if a subflow accepts it
 		b.alive(now, p)
 	}
 	f := b.flows[keyOf(seg.Target, seg.Source)]
@@ -51,6 +48,9 @@ func (b *Bond) Receive(now clock.Time, id PathID, pkt []byte) {
 	case f != nil:
 		b.current = f.c
 		f.tcp.Receive(now, seg)
+		if syn {
+			f.c.hold(now)
+		}
 		f.c.demand(now)
 		f.c.sweep(now)
 		b.touch(now, f.c)

@@ -320,6 +320,7 @@ func (c *Conn) smallestMSS() int {
 func (f *subflow) Acked(now clock.Time, t *tcp.Subflow, off uint64) {
 	c := f.c
 	f.acked = off
+	f.endRow()
 	f.pulse(now)
 	if off > c.fin.mapUntil {
 		c.fin.infinite = false

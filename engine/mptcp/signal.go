@@ -26,14 +26,52 @@ const (
 	signalIdle
 )
 
-// signalsMax bounds what waits on one subflow.
-const signalsMax = 16
+// signalsMax bounds what waits on one subflow, signalsRow how many leave in a row: the peer and what is between take
+// more acknowledgements of the same octet for a sign of congestion (RFC 8684 3.4).
+const (
+	signalsMax = 16
+	signalsRow = 2
+)
 
 // signal has an option leave on the subflow's next acknowledgement, which it asks for.
 func (f *subflow) signal(s signal) {
-	if len(f.signals) < signalsMax {
-		f.signals = append(f.signals, s)
+	if len(f.signals) == signalsMax {
+		f.c.b.counters.LimitSignals++
+		return
+	}
+	f.signals = append(f.signals, s)
+	f.askSignal()
+}
+
+// askSignal asks for the acknowledgement that carries the next signal, unless the row is full.
+func (f *subflow) askSignal() {
+	if len(f.signals) > 0 && f.row < signalsRow {
 		f.tcp.Ack(1)
+	}
+}
+
+// signalled counts a signal that leaves. Within a quarter of a round trip after a full row something else should
+// leave, or come.
+func (f *subflow) signalled(now clock.Time) {
+	f.signals = f.signals[1:]
+	if len(f.signals) == 0 {
+		f.signals = nil
+	}
+	if f.row++; f.row == signalsRow {
+		rtt, _, _ := f.state.RTT()
+		if rtt == 0 {
+			rtt = f.state.RTO()
+		}
+		f.rowAt = now.Add(max(rtt/4, time.Millisecond))
+	}
+	f.askSignal()
+}
+
+// endRow ends a row of signals: data moved between them, or time passed.
+func (f *subflow) endRow() {
+	if f.row > 0 {
+		f.row, f.rowAt = 0, clock.Never
+		f.askSignal()
 	}
 }
 
@@ -46,7 +84,7 @@ func (f *subflow) composeSignal(now clock.Time, o *wire.Options, room int) bool 
 		f.hasFail = false
 		return false
 	}
-	if len(f.signals) == 0 {
+	if len(f.signals) == 0 || f.row == signalsRow {
 		return false
 	}
 	s := f.signals[0]
@@ -81,11 +119,8 @@ func (f *subflow) composeSignal(now clock.Time, o *wire.Options, room int) bool 
 		}
 		c.composeIdle(o)
 	}
-	f.signals = f.signals[1:]
-	if len(f.signals) == 0 {
-		f.signals = nil
-	}
-	if len(f.signals) > 0 || c.fin.wanted {
+	f.signalled(now)
+	if c.fin.wanted {
 		f.tcp.Ack(1)
 	}
 	return s.kind != signalPrio && s.kind != signalIdle
@@ -112,8 +147,9 @@ type announced struct {
 
 // peerAddress is an address that the peer announced.
 type peerAddress struct {
-	id   uint8
-	addr netip.AddrPort
+	id      uint8
+	addr    netip.AddrPort
+	reached bool // by a subflow of this end
 }
 
 func (s *signalState) init() { *s = signalState{at: clock.Never} }
@@ -219,7 +255,7 @@ func (f *subflow) receiveSignals(now clock.Time, seg *wire.Segment) {
 func (f *subflow) receiveAddress(now clock.Time, a *wire.AddAddr) {
 	c := f.c
 	if a.Echo {
-		if m := c.announcedID(a.ID); m != nil && m.addr == a.Addr {
+		if m := c.announcedID(a.ID); m != nil && m.addr == a.Addr && a.Port == 0 && !a.ZeroPort {
 			m.done = true
 		}
 		return
@@ -232,6 +268,10 @@ func (f *subflow) receiveAddress(now clock.Time, a *wire.AddAddr) {
 	if !a.Addr.IsGlobalUnicast() {
 		return
 	}
+	known := slices.IndexFunc(c.signal.theirs, func(p peerAddress) bool { return p.id == a.ID })
+	if known >= 0 && c.signal.theirs[known].addr.Addr() != a.Addr {
+		return // an identifier keeps its address
+	}
 	echo := *a
 	echo.Echo, echo.MAC = true, 0
 	f.signal(signal{kind: signalAddress, addr: echo})
@@ -240,20 +280,21 @@ func (f *subflow) receiveAddress(now clock.Time, a *wire.AddAddr) {
 		port = f.tcp.Config().Remote.Port()
 	}
 	at := netip.AddrPortFrom(a.Addr, port)
-	for _, p := range c.signal.theirs {
-		if p.id == a.ID {
-			// An identifier keeps its address (RFC 8684 3.4.1); a repeat refreshes it.
-			if p.addr.Addr() == a.Addr {
-				c.learnAddress(now, p)
-			}
-			return
+	if known >= 0 {
+		// A repeat refreshes the address, and may give it another port.
+		p := &c.signal.theirs[known]
+		c.refreshed(p.addr)
+		if p.addr != at {
+			p.addr, p.reached = at, false
 		}
+		c.learnAddress(now, *p)
+		return
 	}
 	if len(c.signal.theirs) >= c.b.cfg.Limits.Addresses {
 		c.b.counters.LimitAddresses++
 		return
 	}
-	p := peerAddress{a.ID, at}
+	p := peerAddress{id: a.ID, addr: at}
 	c.signal.theirs = append(c.signal.theirs, p)
 	c.trace.add(now, evAddress, f.path.id, uint64(a.ID))
 	c.learnAddress(now, p)

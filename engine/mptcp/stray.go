@@ -13,9 +13,13 @@ type stray struct {
 // straysMax bounds the queue; beyond it segments that belong to nothing are ignored.
 const straysMax = 64
 
-// refuse answers seg with a reset, unless the address is gone that it was for.
+// refuse answers seg with a reset, unless the address that it was for is gone, or another's.
 func (s *strays) refuse(b *Bond, p *bondPath, seg *wire.Segment, why wire.Reset) {
-	if seg.Flags&wire.RST != 0 || len(s.queue) >= straysMax || p.stage == expired {
+	if seg.Flags&wire.RST != 0 || p.stage == expired || !b.answersFor(seg.Target.Addr()) {
+		return
+	}
+	if len(s.queue) == straysMax {
+		b.counters.LimitStrays++
 		return
 	}
 	r := wire.Segment{Source: seg.Target, Target: seg.Source, Flags: wire.RST}

@@ -44,7 +44,8 @@ type subflow struct {
 	early             int        // octets in its SYN, while it is not answered
 	hasty             bool       // octets of a foreign peer's SYN were taken, and its third ACK has not come
 	synLen            int        // octets of a foreign peer's SYN, taken or not
-	repeated          bool       // some of them came again without a mapping
+	repeated          bool       // some of them came again, or for the first time, without a mapping
+	begun             bool       // octets that have one came
 	localID, remoteID uint8
 	nonce, peerNonce  uint32
 	otherKey          uint64        // MP_JOIN_CAP: the peer's key in its SYN/ACK
@@ -72,6 +73,8 @@ type subflow struct {
 	held    []holding
 	heldN   int
 	signals []signal
+	row     int        // signals that left, one after the other
+	rowAt   clock.Time // when that is forgotten
 	rate    subflowLimits
 	sent    uint64 // octets of the connection's stream
 	got     uint64
@@ -79,14 +82,14 @@ type subflow struct {
 
 // newSubflow returns a subflow of c over p; the caller opens its TCP.
 func (c *Conn) newSubflow(p *bondPath, local, remote netip.AddrPort) *subflow {
-	f := &subflow{c: c, path: p, state: p.state, rate: free, retryAt: clock.Never, checkAt: clock.Never}
+	f := &subflow{c: c, path: p, state: p.state, rate: free, retryAt: clock.Never, checkAt: clock.Never, rowAt: clock.Never}
 	f.backup = p.wish() == Backup
 	f.key = keyOf(local, remote)
 	if f.state == nil {
 		f.cc = c.control(p.cfg.MTU)
 		f.state = path.New(f.cc, p.cfg.MTU)
 		f.state.Starved() // until there is more to send than it can carry
-		include(c.latency, f.state)
+		include(c.measuring.latency, f.state)
 	}
 	return f
 }
@@ -171,7 +174,7 @@ func (f *subflow) reset(now clock.Time, why wire.Reason, transient bool) {
 
 // deadline returns when advance of the subflow or its TCP is next needed.
 func (f *subflow) deadline() clock.Time {
-	at := min(f.tcp.Deadline(), f.retryAt, f.checkAt)
+	at := min(f.tcp.Deadline(), f.retryAt, f.checkAt, f.rowAt)
 	if !f.suspect && len(f.c.subflows) > 1 && f.tcp.Outstanding() > 0 && f.live() {
 		at = min(at, f.state.SuspectAt())
 	}
@@ -187,6 +190,9 @@ func (f *subflow) advance(now clock.Time) {
 		f.checkAt = clock.Never
 		f.c.trace.add(now, evDead, f.path.id, 0)
 		f.reset(now, wire.Unspecified, true)
+	}
+	if f.rowAt <= now {
+		f.endRow()
 	}
 	if !f.suspect && len(f.c.subflows) > 1 && f.tcp.Outstanding() > 0 && f.state.SuspectAt() <= now {
 		f.c.b.suspected(now, f.path)
@@ -228,6 +234,12 @@ func (f *subflow) peerFin(now clock.Time) {
 	}
 	f.fin = true
 	c := f.c
+	if c.phase == over {
+		if !c.fin.fast {
+			f.tcp.Abandon(now)
+		}
+		return
+	}
 	if c.phase == open && !c.plain() && !c.id.confirmed && c.mayFallBack(f) {
 		// Who ends its only subflow before it said anything of the data sequence speaks plain TCP.
 		c.fallBack(now, f)
@@ -237,7 +249,7 @@ func (f *subflow) peerFin(now clock.Time) {
 		c.endOfStream(now)
 		return
 	}
-	if c.phase == over || c.fin.acked && c.rcv.finished {
+	if c.fin.acked && c.rcv.finished {
 		return
 	}
 	for _, g := range c.subflows {

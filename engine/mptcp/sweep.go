@@ -26,39 +26,37 @@ func (c *Conn) rid() {
 	c.b.pool.trim()
 }
 
-// sweep removes the subflows that have ended and draws the consequences.
+// sweep removes the subflows that have ended and draws the consequences, which may end others, or open them in their place.
 func (c *Conn) sweep(now clock.Time) {
-	var last *subflow
 	n := 0
 	for _, f := range c.subflows {
-		if f.tcp.State() == tcp.Closed && !f.tcp.Pending() {
-			last = f
-		} else {
-			n++
-		}
+		n += one(f.swept())
 	}
-	if last == nil && (n > 0 || c.phase != over) {
+	if n == 0 && (len(c.subflows) > 0 || c.phase != over) {
 		return
 	}
-	ended := c.subflows
-	c.subflows = make([]*subflow, 0, n)
-	for _, f := range ended {
-		if f.tcp.State() != tcp.Closed || f.tcp.Pending() {
-			c.subflows = append(c.subflows, f)
+	ended, kept := make([]*subflow, 0, n), make([]*subflow, 0, len(c.subflows)-n)
+	for _, f := range c.subflows {
+		if f.swept() {
+			ended = append(ended, f)
+		} else {
+			kept = append(kept, f)
 		}
 	}
+	c.subflows = kept
 	for _, f := range ended {
-		if f.tcp.State() == tcp.Closed && !f.tcp.Pending() {
-			c.remove(now, f)
-		}
+		c.remove(now, f)
 	}
 	if len(c.subflows) > 0 {
 		return
 	}
 	if c.phase != over {
-		c.orphaned(now, last)
+		c.orphaned(now, ended[len(ended)-1])
 	}
 	if c.phase == over && !c.gone {
 		c.forget()
 	}
 }
+
+// swept reports whether the subflow has ended and has nothing more to say.
+func (f *subflow) swept() bool { return f.tcp.State() == tcp.Closed && !f.tcp.Pending() }

@@ -18,7 +18,9 @@ type limiter struct {
 }
 
 const (
-	limitBurst = 10 * time.Millisecond  // at most what the limit carries in this time leaves at once, or two packets
+	// limitBurst: at most what the limit carries in this time leaves at once, or two packets. It makes up for a caller that
+	// comes late, as on a machine that has much else to do, and stays within a twentieth of what a second carries.
+	limitBurst = 40 * time.Millisecond
 	limitDebt  = 100 * time.Millisecond // the most that is owed
 	limitShare = 8
 )
@@ -26,12 +28,26 @@ const (
 // SetLimit bounds what leaves over the path from now on, in octets a second of whole IP packets; 0: no bound.
 // A limit below one packet in a retransmission timeout is raised to that.
 func (p *Path) SetLimit(now clock.Time, rate int) {
+	l := p.limit
 	switch rate = min(max(rate, 0), countMax); {
 	case rate == 0:
 		p.limit = nil
-	case p.limit == nil || p.limit.rate != rate:
+	case l == nil:
 		p.limit = &limiter{rate: rate, emptyAt: now, graceAt: now}
+	case l.rate != rate:
+		// What is owed, or was saved, are octets: at another rate they take another time.
+		was := p.Limit()
+		octets := max(l.emptyAt.Sub(now), -depth(was, p.mtu.size)).Seconds() * float64(was)
+		l.rate = rate
+		l.emptyAt = now.Add(duration(int(octets), p.Limit()))
+		p.bound(now)
 	}
+}
+
+// bound keeps the debt to the most that is owed.
+func (p *Path) bound(now clock.Time) {
+	l := p.limit
+	l.emptyAt = min(l.emptyAt, now.Add(max(limitDebt, duration(2*p.mtu.size, p.Limit()))))
 }
 
 // Limit returns the limit in force, in octets a second; 0: none.
@@ -50,7 +66,7 @@ func (p *Path) Charge(now clock.Time, n int) {
 		return
 	}
 	l.emptyAt = max(l.emptyAt, now.Add(-depth(rate, p.mtu.size))).Add(duration(n, rate))
-	l.emptyAt = min(l.emptyAt, now.Add(max(limitDebt, duration(2*p.mtu.size, rate))))
+	p.bound(now)
 }
 
 // depth is how long the bucket takes to fill: a packet may leave until it is empty, so that the burst is one more.

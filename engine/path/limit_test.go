@@ -43,16 +43,16 @@ func TestLimitIsKept(t *testing.T) {
 		s.advance(time.Minute) // earns no more than a burst
 		for range 3 {
 			got := s.drive(time.Second, 0)
-			if most := max(2*testMTU, rate/100); got > rate+most || got < rate-2*testMTU {
+			if most := max(2*testMTU, rate/25); got > rate+most || got < rate-2*testMTU {
 				t.Errorf("%d octets in a second, want %d", got, rate)
 			}
 		}
 	}
 }
 
-// A burst is what the limit carries in ten milliseconds, or two packets.
+// A burst is what the limit carries in forty milliseconds, or two packets.
 func TestLimitBurst(t *testing.T) {
-	for _, c := range []struct{ rate, packets int }{{20_000, 2}, {144_000, 2}, {1_440_000, 10}} {
+	for _, c := range []struct{ rate, packets int }{{20_000, 2}, {36_000, 2}, {360_000, 10}} {
 		s := unbounded(t)
 		s.p.SetLimit(s.now, c.rate)
 		s.advance(time.Minute)
@@ -64,6 +64,25 @@ func TestLimitBurst(t *testing.T) {
 		}
 		if n != c.packets {
 			t.Errorf("at %d a burst has %d packets, want %d", c.rate, n, c.packets)
+		}
+	}
+}
+
+// Who comes up to a burst late makes up for it, again and again, and gets no more than that.
+func TestLimitMakesUpForLateness(t *testing.T) {
+	for _, c := range []struct {
+		late        time.Duration
+		least, most int
+	}{{35 * time.Millisecond, 990_000, 1_040_000}, {140 * time.Millisecond, 490_000, 510_000}} {
+		s := unbounded(t)
+		s.p.SetLimit(s.now, 1_000_000)
+		got := 0
+		for range 5 {
+			s.advance(c.late)
+			got += s.drive(200*time.Millisecond-c.late, 0)
+		}
+		if got < c.least || got > c.most {
+			t.Errorf("late by %v: %d octets in a second of 1000000", c.late, got)
 		}
 	}
 }
@@ -89,6 +108,34 @@ func TestLimitIsAtLeastAPacketInATimeout(t *testing.T) {
 	s.want("the limit", s.p.Limit(), perSecond(testMTU, s.p.RTO()))
 	if got := s.drive(10*s.p.RTO(), 0); got < 10*testMTU || got > 12*testMTU {
 		t.Errorf("%d octets in ten timeouts", got)
+	}
+}
+
+// A limit that changes all the time bounds as much as one that stays: nothing is saved or forgiven by it.
+func TestLimitChanges(t *testing.T) {
+	for _, other := range []int{0, 400} { // what is not paced, every millisecond
+		s := unbounded(t)
+		s.p.SetLimit(s.now, 1_000_000)
+		s.drive(time.Second, other)
+		got := 0
+		for i := range 100 {
+			s.p.SetLimit(s.now, 1_000_000+i%2)
+			got += s.drive(10*time.Millisecond, other)
+		}
+		if want := 1_000_000 - 1000*other; got < want-15_000 || got > want+15_000 {
+			t.Errorf("%d octets in a second beside %d, want %d", got, 1000*other, want)
+		}
+	}
+}
+
+// What is owed are octets, at whatever rate.
+func TestLimitChangesWhatIsOwed(t *testing.T) {
+	s := unbounded(t)
+	s.p.SetLimit(s.now, 1_000_000)
+	s.p.Charge(s.now, 60_000)
+	for _, c := range []struct{ rate, want int }{{2_000_000, 30_000}, {500_000, 100_000}, {1_000_000, 50_000}, {100_000_000, 500}} {
+		s.p.SetLimit(s.now, c.rate)
+		s.want("µs until nothing is owed", int(s.p.limit.emptyAt.Sub(s.now).Microseconds()), c.want)
 	}
 }
 

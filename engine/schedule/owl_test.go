@@ -77,9 +77,6 @@ func TestOWLIsRelative(t *testing.T) {
 		if got := s.Pick(paths, 1<<20, 6<<20); got != 2 {
 			t.Errorf("off by %v: picks %d", off, got)
 		}
-		if got := Ahead(s, paths, 1, 1<<20); got != 248*mss {
-			t.Errorf("off by %v: %d segments ahead", off, got/mss)
-		}
 	}
 }
 
@@ -139,105 +136,4 @@ func TestDelivery(t *testing.T) {
 			t.Errorf("delivery %v, want %v", got, c.want)
 		}
 	}
-}
-
-// What the slow path leaves to the quick one is what that delivers in 50 ms, less the difference of
-// sending a segment.
-func TestAhead(t *testing.T) {
-	quick, slow := oneway(56, 10*m, 90*m), oneway(56, 60*m, 20*m)
-	s, _ := New("owl")
-	for _, c := range []struct {
-		name   string
-		paths  []View
-		chosen int
-		queued int
-		want   int // segments
-	}{
-		{"the slow path", []View{quick, slow}, 1, 1 << 20, 250},
-		{"the quick one", []View{quick, slow}, 0, 1 << 20, 0},
-		{"no more than there is", []View{quick, slow}, 1, 100 * mss, 99},
-		{"and some", []View{quick, slow}, 1, 100*mss + 7, 99},
-		{"the last segment", []View{quick, slow}, 1, mss, 0},
-		{"less than one", []View{quick, slow}, 1, 10, 0},
-		{"nobody else carries any", []View{with(quick, suspect), slow}, 1, 1 << 20, 0},
-		{"nor does a secondary", []View{with(quick, secondary), slow}, 1, 1 << 20, 0},
-		{"nor one that is stuck", []View{with(full(quick), noFlight), slow}, 1, 1 << 20, 0},
-		{"ten share it", []View{with(quick, func(v *View) { v.Flows = 10 }), slow}, 1, 1 << 20, 25},
-		{"two are quicker", []View{quick, quick, slow}, 2, 1 << 20, 500},
-	} {
-		if got := Ahead(s, c.paths, c.chosen, c.queued); got != c.want*mss {
-			t.Errorf("%s: %d segments, want %d", c.name, got/mss, c.want)
-		}
-	}
-	other, _ := New("earliest")
-	if got := Ahead(other, []View{quick, slow}, 1, 1<<20); got != 0 {
-		t.Errorf("earliest sends %d ahead", got)
-	}
-}
-
-// With what Ahead says, arrivals over two unlike paths are nearly in order, and no later.
-func TestArrivalsInOrder(t *testing.T) {
-	plain, plainTook := arrivals(t, false)
-	ordered, took := arrivals(t, true)
-	if plain < 200 || ordered > plain/8 {
-		t.Errorf("%d segments wait for others, without %d", ordered, plain)
-	}
-	if took > plainTook+2*m {
-		t.Errorf("took %v, without %v", took, plainTook)
-	}
-}
-
-// arrivals sends 4000 segments over two paths and returns how many waited at the peer at once for those before
-// them, and when all had arrived.
-func arrivals(t *testing.T, ahead bool) (waited int, took time.Duration) {
-	const segments = 4000
-	s, _ := New("owl")
-	lanes := []*lane{{mbit: 50, rtt: 100 * m, owl: 10 * m}, {mbit: 30, rtt: 80 * m, owl: 60 * m}}
-	came := make([]time.Duration, segments) // when each arrives; 0: not sent
-	paths := make([]View, len(lanes))
-	unsent := segments
-	for now := time.Duration(0); unsent > 0; now += 50 * time.Microsecond {
-		if now > time.Minute {
-			t.Fatal("stuck")
-		}
-		for unsent > 0 {
-			for i, l := range lanes {
-				paths[i] = l.view(now)
-			}
-			i := s.Pick(paths, unsent*mss, segments*mss)
-			if i < 0 {
-				break
-			}
-			skip := 0
-			if ahead {
-				skip = Ahead(s, paths, i, unsent*mss) / mss
-			}
-			came[waiting(came, skip)] = lanes[i].send(now)
-			unsent--
-		}
-	}
-	for i, at := range came {
-		n := 0
-		for _, later := range came[i+1:] {
-			if later < at {
-				n++
-			}
-		}
-		waited, took = max(waited, n), max(took, at)
-	}
-	return waited, took
-}
-
-// waiting returns the segment that was not sent and follows so many others that were not.
-func waiting(came []time.Duration, skip int) int {
-	for i, at := range came {
-		if at > 0 {
-			continue
-		}
-		if skip == 0 {
-			return i
-		}
-		skip--
-	}
-	panic("none waits")
 }

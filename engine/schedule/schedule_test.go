@@ -207,11 +207,6 @@ func TestAnyViews(t *testing.T) {
 			queued, window := 1+r.IntN(1<<uint(1+r.IntN(24))), r.IntN(1<<uint(1+r.IntN(24)))
 			got := s.Pick(paths, queued, window)
 			check(t, name, paths, got)
-			if got >= 0 {
-				if n := Ahead(s, paths, got, queued); n < 0 || n > 0 && n+paths[got].MSS > queued {
-					t.Fatalf("%s: leaves %d of %d to others: %+v", name, n, queued, paths)
-				}
-			}
 			if n := Backlog(s, paths); n < 0 || n > BacklogMax+1 {
 				t.Fatalf("%s: backlog %d: %+v", name, n, paths)
 			}
@@ -268,7 +263,6 @@ func TestPickDoesNotAllocate(t *testing.T) {
 		s, _ := New(name)
 		if n := testing.AllocsPerRun(100, func() {
 			s.Pick(paths, 1<<20, 1<<20)
-			Ahead(s, paths, 1, 1<<20)
 			Backlog(s, paths)
 		}); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)

@@ -19,6 +19,7 @@ func attacked(knows Knowledge, attacks Attack) *Stage {
 		c.Routes[i].Forecast.Foul = [2]Conditions{c.Routes[i].Forecast.Fair, c.Routes[i].Forecast.Fair}
 	}
 	c.Client.Establish = mptcp.Classic // the first path, then a join over the second
+	c.Client.Prototype, c.Server.Prototype = mptcp.PrototypeRateLimit, mptcp.PrototypeInactivity
 	c.Plans[0].Up, c.Plans[0].Down = 1e6, 1e6
 	c.Attackers = []*Attacker{{
 		Knows: knows, Attacks: attacks, Route: 1, Until: clock.Time(60 * time.Second), Every: 500 * time.Microsecond,
@@ -53,6 +54,12 @@ func TestAttacks(t *testing.T) {
 		{Guesser, Removes, nil},
 		{Guesser, Closes, nil},
 		{Guesser, Joins, func(c, s mptcp.Counters) uint64 { return s.BadJoinToken }},
+		{Guesser, Throttles, func(c, s mptcp.Counters) uint64 { return 1 - min(1, c.RateLimits+s.RateLimits) }},
+		{Guesser, Idles, nil},
+		{Guesser, Misleads, nil},
+		{Guesser, Merges, nil},
+		{Guesser, Fails, nil},
+		{Guesser, Hastens, nil},
 		{Observer, Resets, nil},
 		{Observer, Injects, nil},
 		{Observer, Begins, nil},
@@ -62,6 +69,12 @@ func TestAttacks(t *testing.T) {
 		{Observer, Joins, func(c, s mptcp.Counters) uint64 { return min(s.LimitHalfOpen, s.Recycled) }},
 		{Observer, Replays, nil},
 		{Observer, Prefers, nil},
+		{Observer, Throttles, func(c, s mptcp.Counters) uint64 { return min(c.RateLimits, s.RateLimits) }},
+		{Observer, Idles, nil},
+		{Observer, Misleads, nil},
+		{Observer, Merges, nil},
+		{Observer, Fails, nil},
+		{Observer, Hastens, nil},
 		{Observer, attackEnd - 1, nil},
 		{Peer, 0, func(c, s mptcp.Counters) uint64 { return min(s.LimitHalfOpen, s.LimitAddresses, s.OutOfWindow) }},
 	} {

@@ -37,10 +37,17 @@ const (
 	Joins                        // MP_JOIN from forged addresses, with a token that an Observer has heard
 	Replays                      // what was heard before
 	Prefers                      // MP_PRIO
+	Throttles                    // limits of a rate, in the prototype's form too
+	Idles                        // inactivity times, in the prototype's form too
+	Misleads                     // round trips that nobody measured
+	Merges                       // MP_JOIN_CAP with a key and a code that are made up
+	Fails                        // MP_FAIL
+	Hastens                      // SYN where there is a subflow, with octets, a cookie that is made up, and what RobE asks for
 	attackEnd
 )
 
-var attackNames = [...]string{"resets", "injects", "begins", "announces", "removes", "closes", "joins", "replays", "prefers"}
+var attackNames = [...]string{"resets", "injects", "begins", "announces", "removes", "closes", "joins", "replays", "prefers",
+	"throttles", "idles", "misleads", "merges", "fails", "hastens"}
 
 func (a Attack) String() string {
 	var names []string
@@ -188,10 +195,13 @@ func (a *Attacker) forge() (side int, ok bool) {
 		if h.ended = h.ended || hits; !hits {
 			s.Seq = s.Seq.Add(1 + a.Dice.IntN(guessedWindow))
 		}
-	case Begins:
+	case Begins, Hastens:
 		s.Flags, s.Seq, s.Ack = wire.SYN, s.Seq.Add(a.Dice.IntN(2*guessedWindow)), 0
 		if h.ended || h.data == 0 {
 			return 0, false // would be an offer of its own
+		}
+		if attack == Hastens {
+			hasten(a.Dice, &s)
 		}
 	case Injects:
 		s.Payload = []byte("not what was written")
@@ -214,27 +224,6 @@ func (a *Attacker) forge() (side int, ok bool) {
 	}
 	a.buf = s.Append(a.buf[:0])
 	return a.path.side(h.host), true
-}
-
-// signal adds the option of an attack.
-func (a *Attacker) signal(attack Attack, o *wire.Options) {
-	switch attack {
-	case Announces:
-		o.Has |= wire.HasAddAddr
-		o.AddAddr = wire.AddAddr{ID: byte(a.Dice.Uint32()), Addr: evil(a.Dice.IntN(256)), MAC: a.Dice.Uint64()}
-	case Removes:
-		o.Has |= wire.HasRemoveAddr
-		for o.RemoveAddr.N < 4 {
-			o.RemoveAddr.IDs[o.RemoveAddr.N] = byte(a.Dice.IntN(8))
-			o.RemoveAddr.N++
-		}
-	case Closes:
-		o.Has |= wire.HasFastClose
-		o.CloseKey = a.Dice.Uint64()
-	case Prefers:
-		o.Has |= wire.HasPrio
-		o.Backup = a.Dice.IntN(2) == 0
-	}
 }
 
 // join makes the SYN of a join from somewhere.

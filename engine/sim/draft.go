@@ -170,7 +170,9 @@ func (s *Stage) end(i int) {
 		})
 	}
 	for _, e := range s.Scenario.Routes[i].Ends {
-		tell(e.At, e.Lifetime)
+		if e.At > 0 { // else it is told of them when it is told of the path
+			tell(e.At, e.Lifetime)
+		}
 		if e.Kept {
 			tell(e.At.Add(e.Lifetime.Valid/2), mptcp.Lifetime{})
 			continue

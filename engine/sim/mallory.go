@@ -15,7 +15,7 @@ const malloryPort = 666
 
 // A mallory is a Machine with a connection of its own with the server, of which it knows all keys, and abuses it: it
 // joins in others' names, announces addresses without end, maps what it never sends, sends out of order and in
-// contradiction, and acknowledges what never came.
+// contradiction, acknowledges what never came, limits, and begins connections with cookies that it was never given.
 type mallory struct {
 	attacker *Attacker
 	source   netip.AddrPort
@@ -113,7 +113,7 @@ func (m *mallory) Advance(now clock.Time) {
 func (m *mallory) abuse(s *wire.Segment) {
 	dice := m.attacker.Dice
 	o := &s.Options
-	switch dice.IntN(8) {
+	switch dice.IntN(12) {
 	case 0, 1:
 		m.join(dice, s)
 	case 2:
@@ -136,7 +136,20 @@ func (m *mallory) abuse(s *wire.Segment) {
 	case 7:
 		o.Has = wire.HasFastClose
 		o.CloseKey = dice.Uint64()
+	case 8, 9:
+		m.attacker.draft([]Attack{Throttles, Idles, Misleads, Merges}[dice.IntN(4)], o)
+	case 10:
+		o.Has = wire.HasRateLimit // and that is none at all
+	case 11:
+		m.hasten(dice, s)
 	}
+}
+
+// hasten begins another connection with octets at once.
+func (m *mallory) hasten(dice *rand.Rand, s *wire.Segment) {
+	s.Source = netip.AddrPortFrom(malloryAddr(1+dice.IntN(255)), uint16(1024+dice.IntN(60000)))
+	s.Flags, s.Seq, s.Ack = wire.SYN, wire.Seq(dice.Uint32()), 0
+	hasten(dice, s)
 }
 
 // join is MP_JOIN from another address: the SYN, or a third ACK that is made up.

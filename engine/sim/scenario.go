@@ -22,6 +22,7 @@ type Scenario struct {
 	Plans          []*Plan
 	Heals          clock.Time
 	Swizzle        bool
+	Operations     []Operation
 	Attackers      []*Attacker
 	MayFail        bool // a middlebox or a move may leave a connection no way to go on
 
@@ -32,6 +33,8 @@ type Scenario struct {
 type Route struct {
 	V4, V6   bool
 	Backup   bool
+	Second   bool // is Secondary while it is no backup
+	Address  mptcp.AddressType
 	Forecast Forecast
 	Boxes    []Middlebox
 	NAT      bool
@@ -84,6 +87,7 @@ func Draw(seed uint64) *Scenario {
 	c.drawAttackers(dice)
 	c.drawSchedulers(dice)
 	c.drawDrafts(dice, spoiled)
+	c.drawUses(dice)
 	return c
 }
 
@@ -295,10 +299,13 @@ func (c *Scenario) String() string {
 	fmt.Fprintf(&b, "client %+v\nserver %+v\n", c.Client, c.Server)
 	for i := range c.Routes {
 		r := &c.Routes[i]
-		fmt.Fprintf(&b, "path%d v4 %v v6 %v backup %v toggles %v price %d NAT %v private %v limits %+v ends %+v: %v\n", i, r.V4, r.V6, r.Backup, time.Duration(r.Toggles), r.Price, r.NAT, r.Private, r.Limits, r.Ends, r.Forecast)
+		fmt.Fprintf(&b, "path%d v4 %v v6 %v backup %v secondary %v %v toggles %v price %d NAT %v private %v limits %+v ends %+v: %v\n", i, r.V4, r.V6, r.Backup, r.Second, r.Address, time.Duration(r.Toggles), r.Price, r.NAT, r.Private, r.Limits, r.Ends, r.Forecast)
 		for _, box := range r.Boxes {
 			fmt.Fprintf(&b, "  %T %+v\n", box, box)
 		}
+	}
+	for _, o := range c.Operations {
+		fmt.Fprintf(&b, "%+v\n", o)
 	}
 	for _, a := range c.Attackers {
 		fmt.Fprintf(&b, "%v on path%d from %v to %v every %v: %v\n", a.Knows, a.Route, time.Duration(a.From), time.Duration(a.Until), a.Every, a.Attacks)

@@ -83,6 +83,9 @@ func NewStage(c *Scenario) *Stage {
 			a.Begin(s.Paths[a.Route])
 		}
 	}
+	for _, o := range c.Operations {
+		s.operate(o)
+	}
 	for _, p := range c.Plans {
 		s.Client.Dial(p)
 		s.Server.Answer(p)
@@ -129,8 +132,11 @@ func (c *Scenario) far(i int) mptcp.PathID {
 
 // role is what the client uses the path for.
 func (r *Route) role() mptcp.Role {
-	if r.Backup {
+	switch {
+	case r.Backup:
 		return mptcp.Backup
+	case r.Second:
+		return mptcp.Secondary
 	}
 	return mptcp.Primary
 }
@@ -138,7 +144,10 @@ func (r *Route) role() mptcp.Role {
 // attachment is what the client's bond is told of a path after it moved so often.
 func (s *Stage) attachment(i, moves int) mptcp.PathConfig {
 	c, r, p := s.Scenario, &s.Scenario.Routes[i], s.Paths[i]
-	cfg := mptcp.PathConfig{Role: r.role(), Price: r.Price, Private: r.Private}
+	cfg := mptcp.PathConfig{Role: r.role(), Price: r.Price, Private: r.Private, Address: r.Address}
+	if len(r.Ends) > 0 && r.Ends[0].At == 0 && s.Now() == 0 {
+		cfg.Lifetime = r.Ends[0].Lifetime
+	}
 	if c.Paired {
 		cfg.Peer4, cfg.Peer6 = serverAddr(i, false), serverAddr(i, true)
 	}
@@ -245,6 +254,9 @@ func (s *Stage) work() time.Duration {
 	for i := range s.Scenario.Routes {
 		fair := &s.Scenario.Routes[i].Forecast.Fair
 		rate, delay = min(rate, fair.Rate), max(delay, fair.Delay)
+		if len(s.Scenario.Attackers) > 0 {
+			rate = min(rate, throttledLeast*1000)
+		}
 		for _, l := range s.Scenario.Routes[i].Limits {
 			for _, limit := range []int{l.Down, l.Up} {
 				if limit > 0 {

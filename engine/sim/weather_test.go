@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -107,6 +108,9 @@ func TestDrawIsAFunctionOfTheSeed(t *testing.T) {
 			odd["limits"] = odd["limits"] || len(c.Routes[i].Limits) > 1
 			odd["ends"] = odd["ends"] || c.Routes[i].ends() && c.Routes[i].Forecast.Faults&HandsOver == 0
 			odd["private"] = odd["private"] || c.Routes[i].Private
+			odd["secondary"] = odd["secondary"] || c.Routes[i].role() == mptcp.Secondary
+			odd["fixed"] = odd["fixed"] || c.Routes[i].Address == mptcp.Fixed
+			odd["lifetime"] = odd["lifetime"] || len(c.Routes[i].Ends) > 0 && c.Routes[i].Ends[0].At == 0
 		}
 		odd["paired"] = odd["paired"] || c.Paired
 		odd["many-homed"] = odd["many-homed"] || c.ManyHomed
@@ -115,11 +119,21 @@ func TestDrawIsAFunctionOfTheSeed(t *testing.T) {
 		odd[c.Client.Establish.String()] = true
 		odd["inactivity"] = odd["inactivity"] || c.Client.Inactivity.Request && !c.MayFail
 		odd["short inactivity"] = odd["short inactivity"] || c.Client.Inactivity.Request && c.MayFail
+		odd[c.Client.Scheduler], odd[c.Server.Scheduler] = true, true
+		odd["wide"] = odd["wide"] || c.Client.Wide
+		odd["linger"] = odd["linger"] || c.Client.Linger > 0 && !c.MayFail
+		odd["proxy"] = odd["proxy"] || c.Server.AnyTarget && c.Server.NoJoinsHere && c.Server.Announce
+		for _, o := range c.Operations {
+			odd[fmt.Sprint("operation ", o.What)] = true
+		}
 		odd["fast open"] = odd["fast open"] || c.Client.FastOpen && c.Server.FastOpen
 		odd["strict"] = odd["strict"] || c.Client.Privacy == mptcp.PrivacyStrict
 		for i, p := range c.Plans {
 			odd["again"] = odd["again"] || i > 0 && slices.ContainsFunc(c.Plans[:i], func(q *Plan) bool { return q.Target == p.Target })
 			odd["only"] = odd["only"] || p.Options.Only != nil
+			odd["early"] = odd["early"] || p.Options.Early && !p.Options.EarlyOnly
+			odd["early only"] = odd["early only"] || p.Options.EarlyOnly
+			odd["address"] = odd["address"] || p.Options.Address == mptcp.NonPersistent
 			odd["crumbs"] = odd["crumbs"] || p.Crumb > 0
 			odd["IPv6"] = odd["IPv6"] || p.Target.Addr().Is6()
 			odd["SIM"] = odd["SIM"] || len(p.Options.Paths) > 1
@@ -132,6 +146,8 @@ func TestDrawIsAFunctionOfTheSeed(t *testing.T) {
 	for _, want := range []string{
 		"NAT", "boxes", "paired", "many-homed", "tiny", "many", "IPv6", "SIM", "refused", "client aborts", "server last",
 		"limits", "ends", "private", "inactivity", "short inactivity", "fast open", "strict", "again", "only", "crumbs",
+		"owl", "cost", "secondary", "fixed", "lifetime", "wide", "linger", "proxy", "early", "early only", "address",
+		"operation 0", "operation 1", "operation 2", "operation 3", "operation 4",
 		"auto", "classic", "timer", "sim", "esim", "ips", "ips+timer", "ips+sim",
 	} {
 		if !odd[want] {

@@ -135,9 +135,11 @@ func (s *Subflow) judge(now clock.Time, seg *wire.Segment, d *delivery, advanced
 // dupThresh is DupThresh of RFC 5681 3.2 and RFC 6675 2.
 const dupThresh = 3
 
-// countDuplicate counts acknowledgements that say nothing new (RFC 5681 2).
+// countDuplicate counts acknowledgements that say nothing new (RFC 5681 2). One that left for the sake of an option
+// of MPTCP other than DSS is no sign that a segment is missing (RFC 8684 3.4).
 func (s *Subflow) countDuplicate(seg *wire.Segment) bool {
-	if s.snd.flight.len() == 0 || seg.Len() > 0 || s.PeerWindow(seg) != s.snd.wnd {
+	if s.snd.flight.len() == 0 || seg.Len() > 0 || s.PeerWindow(seg) != s.snd.wnd ||
+		seg.Options.Has&(wire.HasMPTCP&^wire.HasDSS) != 0 {
 		return false
 	}
 	s.stats.DupAcks++

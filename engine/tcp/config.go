@@ -28,11 +28,12 @@ type Config struct {
 	AskCookie bool
 	Stranger  bool // the other end is none of one's own, whatever Early and Cookie say
 
-	SynRetries int           // 0 means 6
-	Retries    int           // of a data segment; 0 means 15
-	Keepalive  time.Duration // idle time until the first of the probes; 0: none
-	TimeWait   time.Duration // 0 means 60 s
-	MaxMSS     int           // upper bound for segments sent and announced; 0: as the path's MTU allows
+	SynRetries  int           // 0 means 6
+	Retries     int           // of a data segment; 0 means 15
+	UserTimeout time.Duration // how long a data segment may be unacknowledged instead (RFC 5482); 0: as Retries says
+	Keepalive   time.Duration // idle time until the first of the probes; 0: none
+	TimeWait    time.Duration // 0 means 60 s
+	MaxMSS      int           // upper bound for segments sent and announced; 0: as the path's MTU allows
 
 	// SharedWindow says that Owner.Window speaks of a window which several subflows share and which is
 	// counted from elsewhere (RFC 8684 3.3.1): it is announced as it is, though its right edge, seen

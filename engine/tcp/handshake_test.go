@@ -1,6 +1,8 @@
 package tcp
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -306,7 +308,7 @@ func TestEarlyDataArrives(t *testing.T) {
 // RFC 7413 4.1.
 func TestCookie(t *testing.T) {
 	s := newScript(t, func(c *Config) { c.AskCookie = true })
-	s.want("S 0 win 65535 <mss 1400,sackOK,ws 8,tfo >")
+	s.want("S 0 win 4096 <mss 1400,sackOK,ws 8,tfo >")
 	s.recv("S. 0 ack 1 <mss 1400,tfo 0102030405060708>")
 	cookie, ok := s.sub.FastOpen()
 	if !ok || cookie.Len != 8 || cookie.Cookie[7] != 8 {
@@ -314,7 +316,7 @@ func TestCookie(t *testing.T) {
 	}
 	s = newScript(t, func(c *Config) { c.Early = true; c.Cookie = cookie })
 	s.push(10)
-	s.want("S 0:10 win 65535 <mss 1400,sackOK,ws 8,tfo 0102030405060708>")
+	s.want("S 0:10 win 4096 <mss 1400,sackOK,ws 8,tfo 0102030405060708>")
 }
 
 // To a stranger octets and cookie go once, and until they go again an acknowledgement stands before them.
@@ -322,7 +324,7 @@ func TestEarlyDataToStrangerIsNotRepeated(t *testing.T) {
 	cookie := wire.FastOpen{Len: 4, Cookie: [16]byte{1, 2, 3, 4}}
 	s := newScript(t, func(c *Config) { c.Early, c.Cookie = true, cookie })
 	s.push(300)
-	s.want("S 0:300 win 65535 <mss 1400,sackOK,ws 8,tfo 01020304>")
+	s.want("S 0:300 win 4096 <mss 1400,sackOK,ws 8,tfo 01020304>")
 	s.advance(second)
 	s.want(usualSyn)
 	s.sub.Ack(1)
@@ -331,6 +333,36 @@ func TestEarlyDataToStrangerIsNotRepeated(t *testing.T) {
 	s.recv(". 1 ack 301")
 	if s.acked != 300 || s.sub.Early() != 100 || s.path.Inflight() != 0 {
 		t.Errorf("acknowledged %d, early %d, %d in flight", s.acked, s.sub.Early(), s.path.Inflight())
+	}
+}
+
+// Linux takes the window of a SYN with which a connection of Multipath TCP begins at once for scaled: there it is true both
+// ways, and what comes before the third ACK left is taken according to either.
+func TestWindowOfFastSYN(t *testing.T) {
+	for _, c := range []struct {
+		what    string
+		win     int
+		offered uint64
+		config  func(*Config)
+	}{
+		{"octets with a cookie", 4096, 1 << 20, func(c *Config) { c.Early, c.Cookie.Len = true, 8 }},
+		{"octets without", 4096, 1 << 20, func(c *Config) { c.Early, c.Stranger = true, true }},
+		{"a request for a cookie", 4096, 1 << 20, func(c *Config) { c.AskCookie = true }},
+		{"octets to one's own end", 65535, 65535, func(c *Config) { c.Early = true }},
+		{"nothing", 65535, 65535, func(c *Config) { c.Stranger = true }},
+	} {
+		s := newScript(t, c.config)
+		s.push(100)
+		if got := s.transmit(); len(got) != 1 || !strings.Contains(got[0], fmt.Sprintf(" win %d ", c.win)) {
+			t.Errorf("%s: %s", c.what, got)
+		}
+		s.recv("S. 0 ack 1 <mss 1400,sackOK,ws 7>")
+		for at := range 20 {
+			s.recv(fmt.Sprintf(". %d:%d ack 1", 1+60000*at, 1+60000*(at+1)))
+		}
+		if s.got != c.offered {
+			t.Errorf("%s: %d octets taken, want %d", c.what, s.got, c.offered)
+		}
 	}
 }
 

@@ -14,7 +14,18 @@ type prober struct {
 	override   bool // a small piece may leave (RFC 9293 3.8.6.2.1)
 	backoff    uint8
 	unanswered uint8
+	timing     timing
+	sentAt     clock.Time // when the probe left that is timed
 }
+
+// timing is how far the measurement of a round trip by a probe has got.
+type timing uint8
+
+const (
+	untimed timing = iota
+	toLeave
+	underWay
+)
 
 // Of keepalives that nobody answers.
 const (
@@ -24,6 +35,29 @@ const (
 
 // Probe has a segment leave that the peer must answer (RFC 9293 3.8.4 and 3.8.6.1): a keepalive, or a probe of a window that is closed.
 func (s *Subflow) Probe() { s.probe.due = s.probe.due || s.synchronized() }
+
+// Measure is Probe whose answer tells the round trip, unless octets under way will tell it, or another such probe.
+func (s *Subflow) Measure(now clock.Time) {
+	p := &s.probe
+	if s.snd.flight.len() > 0 || p.timing == underWay && now < p.sentAt.Add(s.rto()) {
+		return
+	}
+	p.timing = toLeave
+	s.Probe()
+}
+
+// timed ends the measurement: with the first segment that may be the answer, or because octets left meanwhile.
+func (s *Subflow) timed(now clock.Time, seg *wire.Segment) {
+	p := &s.probe
+	switch {
+	case p.timing == untimed || p.timing == toLeave:
+	case s.snd.flight.len() > 0:
+		p.timing = untimed
+	case seg.Flags&wire.RST == 0 && seg.Len() == 0:
+		p.timing = untimed
+		s.path.RTTSample(now, now.Sub(p.sentAt))
+	}
+}
 
 // Shut reports whether the peer's window admits nothing and, nothing being under way, no acknowledgement will tell
 // that it has opened: somebody must ask.
@@ -37,6 +71,9 @@ func (s *Subflow) transmitProbe(now clock.Time, buf []byte) []byte {
 		return nil
 	}
 	s.probe.due = false
+	if s.probe.timing == toLeave {
+		s.probe.timing, s.probe.sentAt = underWay, now
+	}
 	seg := s.begin(now, wire.ACK)
 	seg.Seq = s.snd.seq(s.snd.una) - 1
 	s.stamp(now, &seg.Options)

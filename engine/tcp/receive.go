@@ -63,6 +63,7 @@ func (s *Subflow) Receive(now clock.Time, seg *wire.Segment) {
 	}
 	s.heardFrom(now)
 	s.hearClock(now, seg)
+	s.timed(now, seg)
 	if s.ts.note(now, seg, left, s); s.state == SynReceived {
 		s.receiveThird(now, seg, left)
 		return

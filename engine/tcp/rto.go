@@ -59,7 +59,18 @@ func (s *Subflow) armRetransmit(now clock.Time) {
 	s.timer.retransmit = clock.Never
 	if s.snd.flight.len() > 0 {
 		s.timer.retransmit = now.Add(s.rto())
+		if s.cfg.UserTimeout > 0 && s.loss.fired > 0 {
+			s.timer.retransmit = min(s.timer.retransmit, s.desk.silent.Add(s.cfg.UserTimeout))
+		}
 	}
+}
+
+// exhausted reports whether the peer has been silent for too long.
+func (s *Subflow) exhausted(now clock.Time) bool {
+	if s.cfg.UserTimeout > 0 {
+		return now >= s.desk.silent.Add(s.cfg.UserTimeout)
+	}
+	return int(s.loss.fired) >= s.cfg.Retries
 }
 
 // onRetransmitTimer is RFC 6298 5.4 to 5.6.
@@ -72,11 +83,16 @@ func (s *Subflow) onRetransmitTimer(now clock.Time) {
 	if f.len() == 0 {
 		return
 	}
-	if int(l.fired) >= s.cfg.Retries {
+	if l.fired == 0 {
+		s.desk.silent = f.get(f.head).stamp.SentAt
+	}
+	if s.exhausted(now) {
 		s.finish(now, ErrTimeout)
 		return
 	}
-	l.fired++
+	if l.fired < 255 {
+		l.fired++
+	}
 	l.backoff = min(l.backoff+1, 16)
 	s.stats.Timeouts++
 	if f.get(f.head).fate == sacked {

@@ -294,6 +294,10 @@ func parseOptions(o *wire.Options, text string) {
 			var raw []byte
 			fmt.Sscanf(words[1], "%x", &raw)
 			o.Cookie.Len = uint8(copy(o.Cookie.Cookie[:], raw))
+		case "dss":
+			o.Has |= wire.HasDSS
+		case "prio":
+			o.Has |= wire.HasPrio
 		case "sack":
 			o.Has |= wire.HasSACK
 			for _, block := range words[1:] {

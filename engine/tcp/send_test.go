@@ -213,6 +213,45 @@ func TestECN(t *testing.T) {
 	s.transmit()
 }
 
+// A probe on an idle subflow tells the round trip. Octets under way would, and what they bring is not taken for its answer.
+func TestMeasure(t *testing.T) {
+	rtt := func(s *script) time.Duration {
+		smooth, _, _ := s.path.RTT()
+		return smooth
+	}
+	s := established(t, "", nil)
+	s.advance(second)
+	s.sub.Measure(s.now)
+	s.want(". 0 ack 1")
+	s.advance(180 * ms)
+	if s.sub.Measure(s.now); rtt(s) != 100*ms {
+		t.Fatalf("round trip %v before the answer", rtt(s))
+	}
+	s.want() // one probe at a time
+	s.recv(". 1 ack 1")
+	if rtt(s) != 110*ms {
+		t.Errorf("round trip %v, want an eighth of 180 ms more", rtt(s))
+	}
+	s.recv(". 1 ack 1")
+	if rtt(s) != 110*ms {
+		t.Error("measured twice")
+	}
+
+	s.sub.Measure(s.now)
+	s.want(". 0 ack 1")
+	s.advance(10 * second)
+	s.sub.Measure(s.now)
+	s.want(". 0 ack 1") // the other was lost
+	s.push(100)
+	s.want("P. 1:101 ack 1")
+	s.advance(ms)
+	s.recv(". 1 ack 1")
+	if s.sub.Measure(s.now); rtt(s) != 110*ms {
+		t.Errorf("round trip %v though octets are under way", rtt(s))
+	}
+	s.want()
+}
+
 // RFC 4821 7.2, RFC 8899: a probe is data; its loss is no congestion and goes again in pieces that pass.
 func TestProbeOfMTU(t *testing.T) {
 	s := established(t, "<mss 1460,sackOK>", nil)

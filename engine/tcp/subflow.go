@@ -4,6 +4,8 @@
 package tcp
 
 import (
+	"time"
+
 	"tandem/engine/clock"
 	"tandem/engine/path"
 	"tandem/engine/wire"
@@ -107,16 +109,27 @@ type Subflow struct {
 type desk struct {
 	out   wire.Segment // being built
 	first path.Stamp   // of what a tail loss probe repeats
+
+	silent clock.Time // when that had left for which the first of the timeouts in a row was
 }
 
 // State returns the state.
 func (s *Subflow) State() State { return s.state }
+
+// Next returns the number behind all that was sent, the FIN included.
+func (s *Subflow) Next() wire.Seq { return s.snd.seq(s.snd.nxt) }
 
 // Err returns why the subflow is Closed: nil after an orderly close.
 func (s *Subflow) Err() error { return s.err }
 
 // Config returns the configuration with what was negotiated.
 func (s *Subflow) Config() *Config { return &s.cfg }
+
+// SetTOS changes the DSCP of what leaves from now on: the upper six bits of tos.
+func (s *Subflow) SetTOS(tos uint8) { s.cfg.TOS = tos &^ 3 }
+
+// SetUserTimeout changes Config.UserTimeout, from the next timeout on.
+func (s *Subflow) SetUserTimeout(d time.Duration) { s.cfg.UserTimeout = max(d, 0) }
 
 // become enters a state and tells the owner.
 func (s *Subflow) become(now clock.Time, state State) {

@@ -27,7 +27,11 @@ func (s *Subflow) transmitSyn(now clock.Time, buf []byte) []byte {
 	s.owner.Compose(now, s, seg, part, s.roomFor(seg))
 	part.Len = min(part.Len, s.packetMax()-seg.HeaderLen())
 	s.holdEarly(part)
-	seg.Window = s.rcv.synWindow(s)
+	if s.mayBegin(seg, part) {
+		seg.Window = s.rcv.fastWindow(s)
+	} else {
+		seg.Window = s.rcv.synWindow(s)
+	}
 	if s.timer.retransmit == clock.Never { // a repeat that the peer provoked puts nothing off
 		s.timer.retransmit = now.Add(s.synTimeout())
 	}
@@ -80,6 +84,12 @@ func (s *Subflow) fastOpens() bool {
 // knows every SYN of an offer.
 func (s *Subflow) foreign() bool {
 	return s.cfg.Stranger || !s.cfg.Early || s.cfg.AskCookie || s.cfg.Cookie.Len > 0
+}
+
+// mayBegin reports whether a stranger may begin the connection with this SYN, before the third ACK (RFC 7413 3). Who wants no
+// cookies does so for a request for one, too.
+func (s *Subflow) mayBegin(seg *wire.Segment, part Part) bool {
+	return s.state == SynSent && s.foreign() && (part.Len > 0 || seg.Options.Has&wire.HasFastOpen != 0)
 }
 
 // synFullTries is how many SYNs carry data, of those to strangers one: a path or a peer that drops them may pass one

@@ -31,6 +31,14 @@ func (r *receiver) synWindow(s *Subflow) uint16 {
 	return uint16(field)
 }
 
+// fastWindow is that in a SYN which a stranger may answer with a connection at once. Linux's Multipath TCP then takes it for
+// scaled and, as an edge never moves left, would send what nobody offered for as long as it could: so it is true both ways.
+func (r *receiver) fastWindow(s *Subflow) uint16 {
+	field := min(s.offer()>>s.cfg.WindowScale, 0xffff)
+	r.offered(field << s.cfg.WindowScale)
+	return uint16(field)
+}
+
 // offer asks the owner.
 func (s *Subflow) offer() int {
 	want := min(max(s.owner.Window(s), 0), 0xffff<<maxWindowScale)

@@ -73,7 +73,7 @@ func (a *AddAddr) Len() int {
 	if n == 4 {
 		return 0
 	}
-	if a.Port != 0 {
+	if a.Port != 0 || a.ZeroPort {
 		n += 2
 	}
 	if !a.Echo {

@@ -171,6 +171,7 @@ func (a *AddAddr) read(b []byte) bool {
 	}
 	if len(b) == 2 {
 		r.Port = binary.BigEndian.Uint16(b)
+		r.ZeroPort = r.Port == 0
 	}
 	*a = r
 	return true
@@ -291,7 +292,7 @@ func (a *AddAddr) write(b []byte) []byte {
 		addr := a.Addr.As16()
 		b = append(b, addr[:]...)
 	}
-	if a.Port != 0 {
+	if a.Port != 0 || a.ZeroPort {
 		b = binary.BigEndian.AppendUint16(b, a.Port)
 	}
 	if !a.Echo {

@@ -95,6 +95,8 @@ var golden = []struct {
 		Options{Has: HasAddAddr, AddAddr: AddAddr{Echo: true, ID: 1, Addr: netip.MustParseAddr("10.0.0.2")}}},
 	{"ADD_ADDR, echo of IPv4 and port", "1e 0a 31 01 0a000002 1f90",
 		Options{Has: HasAddAddr, AddAddr: AddAddr{Echo: true, ID: 1, Addr: netip.MustParseAddr("10.0.0.2"), Port: 8080}}},
+	{"ADD_ADDR, echo of IPv4 and port 0", "1e 0a 31 01 0a000002 0000",
+		Options{Has: HasAddAddr, AddAddr: AddAddr{Echo: true, ID: 1, Addr: netip.MustParseAddr("10.0.0.2"), ZeroPort: true}}},
 	{"ADD_ADDR, echo of IPv6", "1e 14 31 02 20010db8000000000000000000000002",
 		Options{Has: HasAddAddr, AddAddr: AddAddr{Echo: true, ID: 2, Addr: netip.MustParseAddr("2001:db8::2")}}},
 	{"ADD_ADDR, echo of IPv6 and port", "1e 16 31 02 20010db8000000000000000000000002 01bb",

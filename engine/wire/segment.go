@@ -171,13 +171,15 @@ type DSS struct {
 	Checksum      uint16
 }
 
-// AddAddr is ADD_ADDR (RFC 8684 3.4.1). Port 0 means that none was given.
+// AddAddr is ADD_ADDR (RFC 8684 3.4.1). Port 0 means that none was given, unless ZeroPort says that 0 was.
 type AddAddr struct {
 	Echo bool
 	ID   uint8
 	Addr netip.Addr
 	Port uint16
 	MAC  uint64
+
+	ZeroPort bool
 }
 
 // RemoveAddr is REMOVE_ADDR (RFC 8684 3.4.2).

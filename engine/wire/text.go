@@ -166,7 +166,7 @@ func (d *DSS) String() string {
 // String writes the address, with its port if it has one.
 func (a *AddAddr) String() string {
 	text := fmt.Sprintf("add_addr id %d %v", a.ID, a.Addr)
-	if a.Port != 0 {
+	if a.Port != 0 || a.ZeroPort {
 		text += fmt.Sprintf(" port %d", a.Port)
 	}
 	if a.Echo {

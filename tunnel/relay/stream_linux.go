@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,6 +45,20 @@ func (s *netStream) Read(b []byte) (int, error) {
 func (s *netStream) CloseWrite() error {
 	s.shut.Store(true)
 	return s.TCPConn.CloseWrite()
+}
+
+// Abort disconnects first: many kernels end a connection of Multipath TCP in order when it is closed, lingering or not.
+func (s *netStream) Abort(why error) {
+	disconnect(s.raw)
+	s.tcpStream.Abort(why)
+}
+
+// disconnect takes a socket's connection away, which resets it: RST, MP_FASTCLOSE.
+func disconnect(c syscall.RawConn) {
+	c.Control(func(fd uintptr) {
+		nowhere := unix.RawSockaddrInet4{Family: unix.AF_UNSPEC}
+		unix.RawSyscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&nowhere)), unix.SizeofSockaddrInet4)
+	})
 }
 
 // WaitRead looks at the next octet without taking it. One goroutine calls it at a time.

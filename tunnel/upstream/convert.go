@@ -18,23 +18,26 @@ import (
 // ConvertConfig says which converter to ask, and how it and others are reached.
 type ConvertConfig struct {
 	Converter func() netip.AddrPort
-	Open      Opener
-	Multipath func(relay.Stream) bool // whether the other end of an open stream speaks Multipath TCP
-
-	// Rode tells what became of octets that rode in the SYN: all were taken with it, or not, or neither if none did.
-	Rode func(relay.Stream) (taken, stripped bool)
+	Open      PathOpener
+	Path      func(relay.Stream) convert.Path // what an open stream began on
+	Multipath func(relay.Stream) bool         // whether its other end speaks Multipath TCP
+	Rode      func(relay.Stream) bool         // whether octets rode in its SYN, and were all taken with it
 
 	Cache convert.CacheConfig
 	Log   *slog.Logger // nil: none
 }
+
+// A PathOpener is an Opener that begins on a path, unless that is 0.
+type PathOpener func(ctx context.Context, to netip.AddrPort, first []byte, haste Haste, over convert.Path) (relay.Stream, error)
 
 // A Convert is a Dialer that asks a converter for a connection in the first octets of one to it. It connects to the
 // target directly when that speaks Multipath TCP itself, when the converter wants to be left alone for a while, and when
 // something on the way to the converter interferes.
 //
 // The question rides in the SYN. A converter whose system does not take it there gets it after the handshake; but if it
-// was taken once and then is not, something takes it away, and the converter is not asked any more (RFC 8803 8). Since a
-// crowd of SYNs may have done that too, it gets another chance after a while, which doubles.
+// was taken once and then is not, over any path, something takes it away, and the converter is not asked any more (RFC 8803
+// 8). Since a crowd of SYNs may have done that too, and who answers as no converter does may be somebody in its place for
+// a while, it gets another chance, each time later until it has answered.
 type Convert struct {
 	cfg ConvertConfig
 	now func() clock.Time
@@ -42,7 +45,7 @@ type Convert struct {
 	mu      sync.Mutex // guards what follows, and what clients of the cache do
 	cache   *convert.Cache
 	haste   Haste
-	again   clock.Time    // when a converter that lost what rode in a SYN gets another chance; 0: there is none to give
+	again   clock.Time    // when a converter that is avoided gets another chance; 0: there is none to give
 	wait    time.Duration // how long it had to wait for the last one
 	avoided string        // why the converter is not used; "": it is
 }
@@ -55,8 +58,9 @@ func NewConvert(cfg ConvertConfig) *Convert {
 	return &Convert{cfg: cfg, now: clock.System(), cache: convert.NewCache(cfg.Cache), haste: Hasty}
 }
 
-// attemptsMax bounds the connections to a converter for one to a target: with a cookie, without it, and without options.
-const attemptsMax = 4
+// attemptsMax bounds the connections to a converter for one to a target: with the cookie of another path than it began on,
+// with an old one of this path, without, with a new one, and without options.
+const attemptsMax = 5
 
 // Dial is part of relay.Dialer.
 func (c *Convert) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream, error) {
@@ -65,12 +69,12 @@ func (c *Convert) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream
 	asking := convert.NewClient(c.cache, convert.ClientConfig{
 		Converter: converter, Target: target, Options: convert.Options{}.Add(convert.MPTCP), Info: c.curious(converter),
 	})
+	var r *convert.Refusal
 	for range attemptsMax {
 		if !c.via(converter, target) {
 			return c.direct(ctx, target)
 		}
 		stream, err := c.ask(ctx, asking, converter)
-		var r *convert.Refusal
 		if !errors.As(err, &r) {
 			return stream, err
 		}
@@ -81,7 +85,7 @@ func (c *Convert) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream
 			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("the converter at %v never agrees", converter)
+	return nil, fmt.Errorf("the converter at %v never agrees: %w", converter, r)
 }
 
 const (
@@ -109,7 +113,7 @@ func (c *Convert) curious(converter netip.AddrPort) bool {
 
 // direct connects to the target itself.
 func (c *Convert) direct(ctx context.Context, target netip.AddrPort) (relay.Stream, error) {
-	stream, err := c.cfg.Open(ctx, target, nil, Patient)
+	stream, err := c.cfg.Open(ctx, target, nil, Patient, 0)
 	if err == nil && !c.cfg.Multipath(stream) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -121,13 +125,13 @@ func (c *Convert) direct(ctx context.Context, target netip.AddrPort) (relay.Stre
 // ask makes one attempt. Who is refused resets the connection (RFC 8803 6.2.8).
 func (c *Convert) ask(ctx context.Context, asking *convert.Client, converter netip.AddrPort) (relay.Stream, error) {
 	c.mu.Lock()
-	request, haste := asking.Append(nil), c.haste
+	request, haste, over := asking.Append(nil), c.haste, asking.Path()
 	c.mu.Unlock()
-	stream, err := c.cfg.Open(ctx, converter, request, haste)
+	stream, err := c.cfg.Open(ctx, converter, request, haste, over)
 	if err != nil {
 		return nil, c.unopened(asking, err)
 	}
-	c.learn(converter, stream)
+	c.learn(asking, converter, stream)
 	if err := talk(ctx, stream, func() error { return c.hear(asking, stream) }); err != nil {
 		stream.Abort(err)
 		return nil, err
@@ -142,23 +146,18 @@ func (c *Convert) unopened(asking *convert.Client, err error) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.wait = min(max(2*c.wait, chanceLeast), chanceMost)
-	c.again = c.now().Add(c.wait)
 	return asking.Stripped()
 }
 
-// learn notes whether what rides in a SYN arrives.
-func (c *Convert) learn(converter netip.AddrPort, stream relay.Stream) {
-	taken, stripped := c.cfg.Rode(stream)
+// learn notes what a connection began on, and that what rides in a SYN arrives.
+func (c *Convert) learn(asking *convert.Client, converter netip.AddrPort, stream relay.Stream) {
+	taken := c.cfg.Rode(stream)
+	began := c.cfg.Path(stream)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case taken:
+	asking.Began(began)
+	if taken {
 		c.haste = HastyOnly
-	case stripped && c.haste == Hasty:
-		c.haste = Patient
-		c.cfg.Log.Info("the converter takes nothing with a SYN, so each connection costs a round trip more",
-			"converter", converter)
 	}
 }
 
@@ -177,6 +176,9 @@ func (c *Convert) hear(asking *convert.Client, r io.Reader) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, _, err := asking.Receive(c.now(), b)
+	if err == nil {
+		c.wait = 0
+	}
 	return err
 }
 
@@ -195,6 +197,8 @@ func (c *Convert) avoid(converter netip.AddrPort, why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.avoided == "" {
+		c.wait = min(max(2*c.wait, chanceLeast), chanceMost)
+		c.again = c.now().Add(c.wait)
 		c.avoided = fmt.Sprintf("the converter at %v is not used, and targets are connected to directly: %v", converter, why)
 		c.cfg.Log.Warn(c.avoided)
 	}
@@ -215,17 +219,10 @@ func (c *Convert) Forget() {
 	c.wait = 0
 }
 
-// forget is Forget with mu held.
+// forget is Forget with mu held. Another address of the converter may have been avoided than is used now.
 func (c *Convert) forget() {
-	c.cache.Forget(c.cfg.Converter())
+	c.cache.Forget()
 	c.avoided, c.haste, c.again = "", Hasty, 0
-}
-
-// Haste is how the converter is asked.
-func (c *Convert) Haste() Haste {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.haste
 }
 
 // Counters returns those of the cache.

@@ -30,7 +30,7 @@ type machine struct {
 
 // serve is a host's script: it reads a message and answers it, and what follows is the server's.
 func (m *machine) serve(h *host) {
-	c := m.gate.Open(here.Addr())
+	c := m.gate.Open(addressOf(h.RemoteAddr()))
 	defer c.End()
 	buf := make([]byte, 1)
 	verdict := convert.More
@@ -68,7 +68,8 @@ func fails(why error) func(*convert.Converter, clock.Time) []byte {
 
 func newConverter(n *network, multipath bool) *Convert {
 	return NewConvert(ConvertConfig{
-		Converter: func() netip.AddrPort { return there }, Open: n.open, Multipath: func(relay.Stream) bool { return multipath }, Rode: n.rode,
+		Converter: func() netip.AddrPort { return there }, Open: n.openOver, Path: n.path, Multipath: func(relay.Stream) bool { return multipath },
+		Rode: n.rode,
 	})
 }
 
@@ -139,6 +140,34 @@ func TestConvertCookie(t *testing.T) {
 	speaks(t, dial(t, c))
 	if got := n.opens(); len(got) != 3 {
 		t.Errorf("opened %v, want one more than two", got)
+	}
+}
+
+// Each link has an address of its own, and a cookie of it. Whatever connections begin on, the converter is asked again on
+// that, and for each link no more than once. A target that is denied is no reason to doubt a cookie.
+func TestConvertCookieOfEachPath(t *testing.T) {
+	n := newNetwork(t)
+	m := newMachine(convert.GateConfig{Supported: []uint8{convert.MPTCP}, Cookies: true}, connects(nil))
+	n.hosts[there] = m.serve
+	c := newConverter(n, true)
+	for i, step := range []struct {
+		begins convert.Path
+		opens  int // until the target is there
+	}{{1, 2}, {2, 3}, {1, 2}, {1, 1}, {2, 2}, {2, 1}, {1, 2}} {
+		n.begins = []convert.Path{step.begins}
+		before := len(n.opens())
+		s := dial(t, c)
+		if speaks(t, s); n.path(s) != step.begins || len(n.opens())-before != step.opens {
+			t.Errorf("connection %d: %d opened, want %d; over %d, not %d", i, len(n.opens())-before, step.opens, n.path(s), step.begins)
+		}
+	}
+	m.answer = fails(syscall.EACCES)
+	for range 2 {
+		n.begins = []convert.Path{1}
+		before := len(n.opens())
+		if _, err := c.Dial(soon(t), target4); !errors.Is(err, os.ErrPermission) || len(n.opens())-before != 2 {
+			t.Errorf("denied: %v after %d", err, len(n.opens())-before)
+		}
 	}
 }
 
@@ -242,48 +271,72 @@ func TestConvertStripped(t *testing.T) {
 	}
 }
 
-// It may have been a crowd of SYNs that made a converter lose one's octets: it gets another chance, each time later.
+// Another address of the converter is no reason to forget that the first one is avoided, and a change of the way to them is one
+// to forget it of all.
+func TestConvertForgetsAllAddresses(t *testing.T) {
+	n := newNetwork(t)
+	at := there
+	other := netip.MustParseAddrPort("[2001:db8::7]:1080")
+	n.hosts[there] = func(h *host) { h.says([]byte("HTTP/1.1 400 Bad Request\r\n")...); h.ended() }
+	n.hosts[other] = newMachine(supports, connects(nil)).serve
+	n.hosts[target4] = func(h *host) { h.says([]byte("data")...); h.ended() }
+	c := newConverter(n, false)
+	c.cfg.Converter = func() netip.AddrPort { return at }
+	speaks(t, dial(t, c))
+	at = other
+	c.Forget()
+	speaks(t, dial(t, c))
+	at, n.hosts[there] = there, newMachine(supports, connects(nil)).serve
+	speaks(t, dial(t, c))
+	if got, want := n.opens(), []netip.AddrPort{there, target4, other, there}; !slices.Equal(got, want) {
+		t.Errorf("opened %v, want %v", got, want)
+	}
+}
+
+// It may have been a crowd of SYNs that made a converter lose one's octets, or somebody in its place who let nobody through before a
+// login: it gets another chance, each time later as long as it has not answered.
 func TestConvertAnotherChance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t)
-		n.hosts[there] = newMachine(supports, connects(nil)).serve
+		good := newMachine(supports, connects(nil)).serve
+		bad := func(h *host) { h.says([]byte("HTTP/1.1 302 Found\r\n")...); h.ended() }
 		n.hosts[target4] = func(h *host) { h.says([]byte("data")...); h.ended() }
 		c := newConverter(n, false)
-		asks := func(ride ride, want netip.AddrPort) {
+		asks := func(ride ride, answers func(*host), want netip.AddrPort) {
 			t.Helper()
-			n.rides = ride
+			n.rides, n.hosts[there] = ride, answers
 			speaks(t, dial(t, c))
 			if all := n.opens(); all[len(all)-1] != want {
 				t.Errorf("opened %v last, want %v", all[len(all)-1], want)
 			}
 		}
-		for _, wait := range []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute} {
-			asks(arrives, there)
-			asks(stripped, target4)
+		avoided := func(wait time.Duration) {
+			t.Helper()
+			if c.Avoided() == "" {
+				t.Error("nothing is said of it")
+			}
 			time.Sleep(wait - time.Second)
-			asks(arrives, target4)
+			asks(arrives, good, target4)
 			time.Sleep(2 * time.Second)
 		}
-		asks(arrives, there)
+		for _, wait := range []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute} {
+			asks(unknown, bad, target4)
+			avoided(wait)
+		}
+		asks(arrives, good, there)
+		for range 3 {
+			asks(arrives, good, there)
+			asks(stripped, good, target4)
+			avoided(time.Minute)
+		}
+		asks(arrives, bad, target4)
+		avoided(time.Minute)
+		asks(arrives, bad, target4)
 		c.Forget()
-		asks(arrives, there)
-		asks(stripped, target4)
-		time.Sleep(time.Minute)
-		asks(arrives, there)
+		asks(arrives, bad, target4)
+		avoided(time.Minute)
+		asks(arrives, good, there)
 	})
-}
-
-// A converter whose system never takes what comes with a SYN hears it afterwards, and is asked so from then on.
-func TestConvertThatTakesNothingEarly(t *testing.T) {
-	n := newNetwork(t)
-	n.rides = stripped
-	n.hosts[there] = newMachine(supports, connects(nil)).serve
-	c := newConverter(n, false)
-	speaks(t, dial(t, c))
-	speaks(t, dial(t, c))
-	if want := []Haste{Hasty, Patient}; !slices.Equal(n.hastes, want) || c.Avoided() != "" || c.Haste() != Patient {
-		t.Errorf("haste %v, want %v; avoided %q", n.hastes, want, c.Avoided())
-	}
 }
 
 // FuzzConvert: whatever a converter says, Dial returns, and takes no octet of the target's.

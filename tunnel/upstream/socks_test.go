@@ -190,11 +190,11 @@ func TestSOCKSLearns(t *testing.T) {
 			t.Errorf("of nobody: %v", err)
 		}
 		n.hosts[there] = func(h *host) { h.ended() }
-		if err := s.Learn(soon(t)); err == nil || s.Pipelines() {
+		if err := s.Learn(soon(t)); err == nil || s.Pipelines() || s.Learnt() {
 			t.Errorf("of one that is silent: %v", err)
 		}
 		n.hosts[there] = func(h *host) { h.says(5, 0); h.Close() }
-		if err := s.Learn(soon(t)); err != nil || !s.Pipelines() {
+		if err := s.Learn(soon(t)); err != nil || !s.Pipelines() || !s.Learnt() {
 			t.Errorf("of one that closes: %v", err)
 		}
 		gone, cancel := context.WithCancel(context.Background())
@@ -203,6 +203,39 @@ func TestSOCKSLearns(t *testing.T) {
 		if err := s.Learn(gone); err == nil {
 			t.Error("learnt although nobody waited")
 		}
+	})
+}
+
+// Another proxy in the place of one that was learnt of may lose what comes with the greeting: that costs one connection, or none if
+// it was known to be another.
+func TestSOCKSUnlearns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		s := newSOCKS(t, n, "")
+		learn := func() {
+			t.Helper()
+			n.hosts[there] = func(h *host) { h.says(5, 0); h.Close() }
+			if err := s.Learn(soon(t)); err != nil || !s.Pipelines() {
+				t.Fatalf("learnt nothing: %v", err)
+			}
+			n.hosts[there] = func(h *host) {
+				h.Read(make([]byte, 100))
+				h.says(5, 0)
+				if len(h.first) == 3 {
+					h.hears(request...)
+					h.says(good...)
+				}
+				h.ended()
+			}
+		}
+		learn()
+		if _, err := s.Dial(soon(t), target4); !errors.Is(err, context.DeadlineExceeded) || s.Learnt() || s.Pipelines() {
+			t.Errorf("%v, learnt %v", err, s.Learnt())
+		}
+		speaks(t, dial(t, s))
+		learn()
+		s.Forget()
+		speaks(t, dial(t, s))
 	})
 }
 

@@ -34,6 +34,7 @@ type SOCKS struct {
 type knowledge struct {
 	method    byte
 	chosen    bool // method is what it chooses
+	learnt    bool // whether it pipelines was found out
 	pipelines bool // it takes greeting and request at once
 }
 
@@ -42,7 +43,14 @@ func NewSOCKS(cfg SOCKSConfig) (*SOCKS, error) {
 	if len(cfg.User) > lengthMax || len(cfg.Password) > lengthMax {
 		return nil, fmt.Errorf("a proxy takes no user or password longer than %d octets", lengthMax)
 	}
-	return &SOCKS{cfg: cfg, know: knowledge{method: methodNone, chosen: cfg.User == ""}}, nil
+	s := &SOCKS{cfg: cfg}
+	s.Forget()
+	return s, nil
+}
+
+// Forget forgets what was learnt of the proxy, which may be another one now.
+func (s *SOCKS) Forget() {
+	s.learn(func(k *knowledge) { *k = knowledge{method: methodNone, chosen: s.cfg.User == ""} })
 }
 
 // Dial is part of relay.Dialer.
@@ -73,6 +81,9 @@ func (s *SOCKS) Pipelines() bool {
 	return k.chosen && k.pipelines
 }
 
+// Learnt reports whether Learn is of no use any more.
+func (s *SOCKS) Learnt() bool { return s.known().learnt }
+
 func (s *SOCKS) known() knowledge {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,6 +103,9 @@ func (s *SOCKS) ask(ctx context.Context, k knowledge, request []byte) (relay.Str
 		return nil, err
 	}
 	if err := talk(ctx, stream, func() error { return s.converse(stream, k, request) }); err != nil {
+		if k.pipelines && errors.Is(err, context.DeadlineExceeded) { // it may lose requests that come with the greeting, unlike before
+			s.learn(func(k *knowledge) { k.learnt, k.pipelines = false, false })
+		}
 		s.left.leave(stream, err)
 		return nil, err
 	}
@@ -183,7 +197,7 @@ func (s *SOCKS) Learn(ctx context.Context) error {
 	}
 	// Who hears the request answers it, or closes the connection because of it.
 	heard := !errors.Is(err, context.DeadlineExceeded)
-	s.learn(func(k *knowledge) { k.pipelines = heard })
+	s.learn(func(k *knowledge) { k.learnt, k.pipelines = true, heard })
 	return nil
 }
 

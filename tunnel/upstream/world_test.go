@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"sync"
 	"testing"
@@ -30,8 +31,9 @@ type network struct {
 
 	mu     sync.Mutex
 	opened []netip.AddrPort
-	hastes []Haste // of each
-	rides  ride    // what becomes of what rides in a SYN
+	hastes []Haste        // of each
+	rides  ride           // what becomes of what rides in a SYN
+	begins []convert.Path // what the next streams begin on, unless they are told what
 }
 
 // A ride is what becomes of octets in a SYN.
@@ -44,11 +46,10 @@ const (
 )
 
 // rode is ConvertConfig.Rode.
-func (n *network) rode(relay.Stream) (bool, bool) {
+func (n *network) rode(relay.Stream) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	hasty := n.hastes[len(n.hastes)-1] != Patient
-	return hasty && n.rides == arrives, hasty && n.rides == stripped
+	return n.hastes[len(n.hastes)-1] != Patient && n.rides == arrives
 }
 
 // A host is the far end of a stream.
@@ -67,8 +68,15 @@ func newNetwork(t *testing.T) *network {
 var errNobody = errors.New("nobody there")
 
 func (n *network) open(ctx context.Context, to netip.AddrPort, first []byte, haste Haste) (relay.Stream, error) {
+	return n.openOver(ctx, to, first, haste, 0)
+}
+
+func (n *network) openOver(ctx context.Context, to netip.AddrPort, first []byte, haste Haste, over convert.Path) (relay.Stream, error) {
 	n.mu.Lock()
 	n.opened, n.hastes = append(n.opened, to), append(n.hastes, haste)
+	if over == 0 && len(n.begins) > 0 {
+		over, n.begins = n.begins[0], n.begins[1:]
+	}
 	script, ride := n.hosts[to], n.rides
 	n.mu.Unlock()
 	if haste == HastyOnly && ride == stripped {
@@ -77,11 +85,20 @@ func (n *network) open(ctx context.Context, to netip.AddrPort, first []byte, has
 	if script == nil {
 		return nil, errNobody
 	}
-	near, far := relaytest.Pipe(here, to)
+	from := here.Addr().As4()
+	from[3] += byte(over)
+	near, far := relaytest.Pipe(netip.AddrPortFrom(netip.AddrFrom4(from), here.Port()), to)
 	near.Write(first)
 	n.all.Go(func() { script(&host{far, n.t, append([]byte(nil), first...)}) })
 	return near, nil
 }
+
+// path is ConvertConfig.Path: each has another address.
+func (n *network) path(s relay.Stream) convert.Path {
+	return convert.Path(addressOf(s.LocalAddr()).As4()[3] - here.Addr().As4()[3])
+}
+
+func addressOf(a net.Addr) netip.Addr { return a.(*net.TCPAddr).AddrPort().Addr().Unmap() }
 
 func (n *network) opens() []netip.AddrPort {
 	n.mu.Lock()

@@ -1,6 +1,9 @@
 package lab
 
-import "syscall"
+import (
+	"net"
+	"syscall"
+)
 
 // tcpFastOpenConnect is TCP_FASTOPEN_CONNECT: what is written first rides in the SYN if there is a cookie.
 const tcpFastOpenConnect = 30
@@ -14,4 +17,17 @@ func deferConnect(_, _ string, c syscall.RawConn) error {
 		return outer
 	}
 	return err
+}
+
+// awaitUnread waits until octets have come that nobody has read, or nothing more will come.
+func awaitUnread(c *net.TCPConn) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	var octet [1]byte
+	raw.Read(func(fd uintptr) bool {
+		_, _, err := syscall.Recvfrom(int(fd), octet[:], syscall.MSG_PEEK)
+		return err != syscall.EAGAIN
+	})
 }

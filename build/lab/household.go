@@ -9,55 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 )
-
-// An errand for people: what the whole of tandem does for programs that know nothing of it.
-type trial struct {
-	name, limit string
-	run         func(ctx context.Context, w *household) (figure string, err error)
-}
-
-const trialTime = 2 * time.Minute
-
-// runE2E tries hub and client, as people run them, with real programs.
-func runE2E(ctx context.Context, t *table, only string) error {
-	return runTrials(ctx, t, trials(), only, (*household).ready)
-}
-
-// runTrials makes a household and carries out those trials whose name contains only, each when ready has succeeded.
-func runTrials(ctx context.Context, t *table, all []trial, only string, ready func(h *household, ctx context.Context) error) error {
-	all = slices.DeleteFunc(all, func(c trial) bool { return !strings.Contains(c.name, only) })
-	if len(all) == 0 {
-		return nil
-	}
-	h := &household{}
-	defer h.close()
-	if err := h.build(ctx); err != nil {
-		return err
-	}
-	for _, c := range all {
-		r := row{name: c.name, limit: c.limit, verdict: pass}
-		limited, cancel := context.WithTimeout(ctx, trialTime)
-		err := ready(h, limited)
-		if err == nil {
-			r.figure, err = c.run(limited, h)
-		}
-		cancel()
-		if ctx.Err() != nil {
-			return errInterrupted
-		}
-		if err != nil {
-			r.verdict, r.why = fail, strings.ReplaceAll(err.Error(), "\n", "; ")+" (logs in "+h.dir+")"
-			h.keep = true
-		}
-		h.keep = h.keep || t.keep
-		t.add(r)
-	}
-	return nil
-}
 
 // A household is a world with a hub, a web host and a laptop that has joined.
 type household struct {

@@ -20,8 +20,8 @@ func lessons() []seed {
 	}
 }
 
-// choices are how the first path follows what changes.
-func choices() []seed {
+// pathSelection are how the first path follows what changes.
+func pathSelection() []seed {
 	const quick, slow = 5 * time.Millisecond, 20 * time.Millisecond
 	return []seed{
 		{"4 the best link becomes the worse one", "SYNs follow", onRig(begins(engine.IPS, nil, slow, quick), follows)},
@@ -49,6 +49,21 @@ func (r *rig) repeat(ctx context.Context, n int) error {
 	return nil
 }
 
+// repeated is repeat for the last time: it returns the links over which all SYNs have left.
+func (r *rig) repeated(ctx context.Context, n int) ([]int, error) {
+	if err := r.repeat(ctx, n); err != nil {
+		return nil, err
+	}
+	return r.begunBy(ctx)
+}
+
+// begunBy ends the recording and returns the links over which connections were begun, in order.
+func (r *rig) begunBy(ctx context.Context) ([]int, error) {
+	all, err := r.sights(ctx, "tcp.flags.syn == 1")
+	links, _ := asked(all, subCapable)
+	return links, err
+}
+
 // ready counts the subflows of a connection that may carry data.
 func ready(c *engine.Conn) (n int) {
 	for _, f := range c.Subflows() {
@@ -63,14 +78,10 @@ func learns(ctx context.Context, r *rig) (string, error) { return r.begunOver(ct
 func stays(ctx context.Context, r *rig) (string, error)  { return r.begunOver(ctx, 0) }
 
 func (r *rig) begunOver(ctx context.Context, best int) (string, error) {
-	if err := r.repeat(ctx, 1+repeated); err != nil {
-		return "", err
-	}
-	all, err := r.sights(ctx, "tcp.flags.syn == 1")
+	links, err := r.repeated(ctx, 1+repeated)
 	if err != nil {
 		return "", err
 	}
-	links, _ := asked(all, subCapable)
 	var w wrong
 	w.unless(len(links) == 2+repeated && links[0] != links[1] && count(links[2:], best) >= repeated-2, "SYNs over %v", links)
 	return fmt.Sprintf("SYNs over %v", links), w.err()
@@ -91,29 +102,22 @@ func follows(ctx context.Context, r *rig) (string, error) {
 		return "", err
 	}
 	r.lines[1].change(60 * time.Millisecond)
-	if err := r.repeat(ctx, 6+repeated); err != nil {
-		return "", err
-	}
-	all, err := r.sights(ctx, "tcp.flags.syn == 1")
+	links, err := r.repeated(ctx, 6+repeated)
 	if err != nil {
 		return "", err
 	}
-	links, _ := asked(all, subCapable)
 	var w wrong
 	w.unless(len(links) == 4+6+repeated && count(links[2:4], 1) >= 1 && count(links[len(links)-repeated:], 0) >= repeated-2, "SYNs over %v", links)
 	return fmt.Sprintf("SYNs over %v", links), w.err()
 }
 
 func latestRTT(ctx context.Context, r *rig) (string, error) {
-	if _, _, err := r.talkOnce(ctx, engine.DialOptions{}, 0, 4e6); err != nil {
-		return "", err
-	}
-	all, err := r.sights(ctx, "tcp")
+	e, err := r.talked(ctx, engine.DialOptions{}, 0, 4e6)
 	if err != nil {
 		return "", err
 	}
 	begin, told := 0, []time.Duration{}
-	for _, s := range all {
+	for _, s := range e.packets {
 		o := s.option(subLatestRTT)
 		switch {
 		case o != nil && s.flags.Has(wire.SYN):

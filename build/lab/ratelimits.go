@@ -2,10 +2,8 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -13,8 +11,8 @@ import (
 	"tandem/engine/mptcp"
 )
 
-// shares are the limits of a link's rate (draft-hoang-mptcp-sub-rate-limit-00).
-func shares() []seed {
+// rateLimits are the limits of a link's rate (draft-hoang-mptcp-sub-rate-limit-00).
+func rateLimits() []seed {
 	paired := func() rigging {
 		g := begins(engine.Auto, &mptcp.Config{Paired: true}, 10*time.Millisecond)()
 		g.near.Paired = true
@@ -27,27 +25,6 @@ func shares() []seed {
 		{"3 limit of what leaves over a link, 20 connections", "± 5 % in any second; then lifted", onRig(paired, keepsLimit(20, true))},
 		{"3 the option, honoured by a foreign peer", "6000 kbit/s to 1, ≤ 2000 to each of 3", onRig(foreign, asksFor)},
 	}
-}
-
-// span is a time of a capture.
-type span struct{ from, to time.Duration }
-
-// rates returns the lowest and the highest rate of any second of a span, in octets a second of IP packets.
-func rates(all []sight, s span) (low, high float64) {
-	const step = 50 * time.Millisecond
-	for from := s.from; from+time.Second <= s.to; from += step {
-		sum := 0.0
-		for _, p := range all {
-			if p.at >= from && p.at < from+time.Second {
-				sum += float64(p.length)
-			}
-		}
-		if from == s.from {
-			low = sum
-		}
-		low, high = min(low, sum), max(high, sum)
-	}
-	return low, high
 }
 
 // flood has connections move octets without end over a rig: up, or down.
@@ -70,6 +47,28 @@ func (r *rig) flood(ctx context.Context, n int, up bool) ([]*engine.Conn, error)
 		all = append(all, c)
 	}
 	return all, nil
+}
+
+// undisturbed waits for so long, and a few times again while this machine stands still: where every host shares its cores, a rate is
+// nobody's then. It returns when the last wait was.
+func undisturbed(ctx context.Context, long time.Duration, nap func(context.Context, time.Duration) error) (from, to time.Time, err error) {
+	const beat, late = 5 * time.Millisecond, 20 * time.Millisecond
+	for range 4 {
+		still := false
+		from = time.Now()
+		for to = from; to.Sub(from) < long; {
+			if err := nap(ctx, beat); err != nil {
+				return from, to, err
+			}
+			now := time.Now()
+			still = still || now.Sub(to) > beat+late
+			to = now
+		}
+		if !still {
+			break
+		}
+	}
+	return from, to, nil
 }
 
 // settling is how long a limit may take until it is kept: what was on its way before arrives meanwhile.
@@ -95,11 +94,11 @@ func keepsLimit(n int, up bool) func(ctx context.Context, r *rig) (string, error
 			if err := sleep(ctx, settling); err != nil {
 				return "", err
 			}
-			from := r.now()
-			if err := sleep(ctx, 2*time.Second); err != nil {
+			from, to, err := undisturbed(ctx, 2*time.Second, sleep)
+			if err != nil {
 				return "", err
 			}
-			spans = append(spans, span{from, r.now()})
+			spans = append(spans, span{r.since(from), r.since(to)})
 		}
 		all, err := r.sights(ctx, "ip")
 		if err != nil {
@@ -159,6 +158,7 @@ func asksFor(ctx context.Context, r *rig) (string, error) {
 	var w wrong
 	w.unless(len(asked) == 1 && slices.Contains(values(asked), 6000), "one was asked for %v kbit/s", values(asked))
 	w.unless(len(last) == 3 && sum(values(last)) <= 6000 && sum(values(last)) >= 5000, "three were asked for %v kbit/s", values(last))
+	w.unless(told >= 8, "told %d times", told) // again each second
 	w.unless(len(muted) > 0 && muted[0].LimitDown > 0, "the connection knows of no limit")
 	figure := fmt.Sprintf("asked %v, then %v kbit/s; ", values(asked), values(last))
 	for _, s := range []span{alone, three} {
@@ -185,28 +185,3 @@ func sum(all []uint64) (n uint64) {
 	}
 	return n
 }
-
-var errShare = errors.New("not its share")
-
-// sharesOf returns what part of the octets of data each link has carried in a span.
-func sharesOf(all []sight, s span, toNear bool, links int) (parts []float64, total float64) {
-	parts = make([]float64, links)
-	for _, p := range all {
-		here := p.from
-		if toNear {
-			here = p.to
-		}
-		if p.octets == 0 || p.at < s.from || p.at >= s.to || !isNear(here) {
-			continue
-		}
-		parts[linkOf(here)] += float64(p.octets)
-		total += float64(p.octets)
-	}
-	for i := range parts {
-		parts[i] /= max(total, 1)
-	}
-	return parts, total
-}
-
-// isNear reports whether it is an address of the near end.
-func isNear(a netip.Addr) bool { return a.Is4() && a.As4()[0] == 10 && a.As4()[3] == byte(near) }

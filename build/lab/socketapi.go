@@ -9,8 +9,8 @@ import (
 	"tandem/engine/wire"
 )
 
-// operations are the socket API's (RFC 6897, draft-hesmans-mptcp-socket, draft-samar-mptcp-socketapi), as Conn has it.
-func operations() []seed {
+// socketAPI are the socket API's (RFC 6897, draft-hesmans-mptcp-socket, draft-samar-mptcp-socketapi), as Conn has it.
+func socketAPI() []seed {
 	return []seed{
 		{"8 Conn: list, open, info, priority, close, events", "MP_JOIN, MP_PRIO, FIN at the kernel", onRig(func() rigging {
 			g := begins(engine.Classic, nil, 10*time.Millisecond, 15*time.Millisecond)()

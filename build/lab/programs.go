@@ -20,6 +20,11 @@ const (
 	octetBits = 8
 )
 
+// runE2E tries hub and client, as people run them, with real programs.
+func runE2E(ctx context.Context, t *table, only string) error {
+	return runStages(ctx, t, only, atHome("", trials()))
+}
+
 func trials() []trial {
 	list := []trial{
 		{"curl, 200 MB down", fmt.Sprintf("≥ %.1f Mbit/s, digest", sumShare*sumRate/1e6), download},

@@ -5,16 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"tandem/engine"
 	"tandem/engine/wire"
 )
 
-// earlies are octets in SYNs (RFC 7413; RFC 8684 Appendix B): those that are taken there are before the data sequence space,
+// fastOpen are octets in SYNs (RFC 7413; RFC 8684 Appendix B): those that are taken there are before the data sequence space,
 // and what is not taken comes again with a mapping. The kernel is at the other end, in both roles.
-func earlies() []seed {
+func fastOpen() []seed {
 	fast := func(keep int) func() rigging {
 		return func() rigging {
 			g := begins(engine.Classic, nil, 10*time.Millisecond, 15*time.Millisecond)()
@@ -93,21 +92,7 @@ func opensFastHere(keep int) func(ctx context.Context, r *rig) (string, error) {
 		r.near.bond.Listen(port)
 		at := netip.AddrPortFrom(address(0, near, false), port)
 		for _, t := range []talk{{Seed: 3, Send: 2000}, {Seed: 3, Send: 500_000}} {
-			dialing, err := send(ctx, r.host, errand{Dial: at.String(), FastOpen: true, Talk: t})
-			if err != nil {
-				return "", err
-			}
-			offer, err := r.near.bond.Accept(ctx)
-			if err != nil {
-				return "", err
-			}
-			c, err := offer.Accept()
-			if err != nil {
-				return "", err
-			}
-			mine := talk{Seed: 4, Send: 300_000}
-			heard := converse(ctx, c, mine, new(atomic.Int64))
-			if err := errors.Join(heard.check(t), (<-dialing.done).check(mine)); err != nil {
+			if _, err := r.called(ctx, errand{Dial: at.String(), FastOpen: true, Talk: t}, talk{Seed: 4, Send: 300_000}); err != nil {
 				return "", err
 			}
 		}

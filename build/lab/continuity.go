@@ -12,8 +12,8 @@ import (
 	"tandem/engine/wire"
 )
 
-// handovers are what 5G sessions do to addresses (draft-defoy-mptcp-considerations-for-5g-01).
-func handovers() []seed {
+// continuity are what 5G sessions do to addresses (draft-defoy-mptcp-considerations-for-5g-01).
+func continuity() []seed {
 	const delay = 15 * time.Millisecond
 	one := func(linger time.Duration) func() rigging {
 		return func() rigging {
@@ -25,17 +25,9 @@ func handovers() []seed {
 		}
 	}
 	return []seed{
-		{"7 make before break (SSC mode 3)", "no stall > 200 ms, MP_PRIO, REMOVE_ADDR", onRigOf(one(0), makesBefore)},
-		{"7 break before make, 4 s (SSC mode 2)", "all octets, no FIN from the lost address", onRigOf(one(0), breaksBefore)},
-		{"7 break before make for longer than it lingers", "ETIMEDOUT after 2 s", onRigOf(one(2*time.Second), breaksForLong)},
-	}
-}
-
-// onRigOf is onRig for who attaches more to the rig.
-func onRigOf(g func() rigging, run func(ctx context.Context, r *rig, g rigging) (string, error)) func(context.Context, string) (string, error) {
-	return func(ctx context.Context, dir string) (string, error) {
-		made := g()
-		return onRig(func() rigging { return made }, func(ctx context.Context, r *rig) (string, error) { return run(ctx, r, made) })(ctx, dir)
+		{"7 make before break (SSC mode 3)", "no stall > 200 ms, MP_PRIO, REMOVE_ADDR", onRig(one(0), makesBefore)},
+		{"7 break before make, 4 s (SSC mode 2)", "all octets, no FIN from the lost address", onRig(one(0), breaksBefore)},
+		{"7 break before make for longer than it lingers", "ETIMEDOUT after 2 s", onRig(one(2*time.Second), breaksForLong)},
 	}
 }
 
@@ -56,13 +48,13 @@ func (r *rig) begin(ctx context.Context) (c *engine.Conn, done <-chan error, err
 }
 
 // makesBefore: the network gives an address, and says that the other one goes in 3 s.
-func makesBefore(ctx context.Context, r *rig, g rigging) (string, error) {
+func makesBefore(ctx context.Context, r *rig) (string, error) {
 	c, done, err := r.begin(ctx)
 	if err != nil {
 		return "", err
 	}
 	said := r.now()
-	r.attach(1, g)
+	r.attach(1)
 	r.near.links[0].Load().SetLifetime(engine.Lifetime{Valid: 3 * time.Second})
 	if err := sleep(ctx, 3*time.Second); err != nil {
 		return "", err
@@ -93,7 +85,7 @@ func makesBefore(ctx context.Context, r *rig, g rigging) (string, error) {
 }
 
 // breaksBefore: the only address is lost, and another one comes 4 s later.
-func breaksBefore(ctx context.Context, r *rig, g rigging) (string, error) {
+func breaksBefore(ctx context.Context, r *rig) (string, error) {
 	c, done, err := r.begin(ctx)
 	if err != nil {
 		return "", err
@@ -107,7 +99,7 @@ func breaksBefore(ctx context.Context, r *rig, g rigging) (string, error) {
 	}
 	got := c.Info().Received
 	back := r.now()
-	r.attach(1, g)
+	r.attach(1)
 	if err := <-done; err != nil {
 		return "", err
 	}
@@ -128,7 +120,7 @@ func breaksBefore(ctx context.Context, r *rig, g rigging) (string, error) {
 	return fmt.Sprintf("0 segments from it; MP_JOIN %s, data %s after the new one", milliseconds(joins[0].at-back), milliseconds(data[0].at-back)), nil
 }
 
-func breaksForLong(ctx context.Context, r *rig, g rigging) (string, error) {
+func breaksForLong(ctx context.Context, r *rig) (string, error) {
 	c, done, err := r.begin(ctx)
 	if err != nil {
 		return "", err

@@ -9,8 +9,8 @@ import (
 	"tandem/engine/mptcp"
 )
 
-// latencies are those of one direction (draft-song-mptcp-owl-06), which the engine knows from the kernel's timestamps.
-func latencies() []seed {
+// latency are those of one direction (draft-song-mptcp-owl-06), which the engine knows from the kernel's timestamps.
+func latency() []seed {
 	lopsided := func(scheduler string, peer *mptcp.Config) func() rigging {
 		return func() rigging {
 			g := begins(engine.Classic, peer, 50*time.Millisecond, 40*time.Millisecond)()

@@ -11,8 +11,8 @@ import (
 	"tandem/engine/wire"
 )
 
-// patience is how long connections may be idle (draft-hoang-mptcp-inactivity-time-00), and what keeps them alive meanwhile.
-func patience() []seed {
+// inactivity is how long connections may be idle (draft-hoang-mptcp-inactivity-time-00), and what keeps them alive meanwhile.
+func inactivity() []seed {
 	const delay = 10 * time.Millisecond
 	waits := func(near engine.Inactivity, far *engine.Inactivity) func() rigging {
 		return func() rigging {
@@ -46,15 +46,12 @@ func patience() []seed {
 }
 
 func tellsTime(ctx context.Context, r *rig) (string, error) {
-	if _, _, err := r.talkOnce(ctx, engine.DialOptions{}, 300_000, 300_000); err != nil {
-		return "", err
-	}
-	all, err := r.sights(ctx, "tcp")
+	e, err := r.talked(ctx, engine.DialOptions{}, 300_000, 300_000)
 	if err != nil {
 		return "", err
 	}
 	var w wrong
-	all = those(all, func(s sight) bool { return s.experiment(expInactivity) != nil })
+	all := those(e.packets, func(s sight) bool { return s.experiment(expInactivity) != nil })
 	w.unless(len(all) > 0, "no option")
 	for _, s := range all {
 		o := s.experiment(expInactivity)
@@ -80,12 +77,22 @@ func honoured(want time.Duration) func(ctx context.Context, r *rig) (string, err
 		if err := until(ctx, "the option is heard", func() bool { return peer.Info().Inactivity.Peer > 0 }); err != nil {
 			return "", err
 		}
-		here, there := c.Info().Inactivity, peer.Info().Inactivity
-		if there.Used != want {
-			err = fmt.Errorf("the peer waits for %v", there.Used)
+		here, there, heard := c.Info().Inactivity, peer.Info().Inactivity, r.far.bond.Counters().InactivityTimes
+		all, err := r.sights(ctx, "tcp")
+		if err != nil {
+			return "", err
 		}
-		return fmt.Sprintf("said %v, request %t; the peer uses %v, InactivityTimes %d", here.Own, there.PeerRequests, there.Used,
-			r.far.bond.Counters().InactivityTimes), err
+		said := those(all, func(s sight) bool { return isNear(s.from) && s.experiment(expInactivity) != nil })
+		var w wrong
+		w.unless(len(said) > 0, "no option")
+		for _, s := range said {
+			o := s.experiment(expInactivity)
+			requests := o[0]&8 != 0
+			w.unless(time.Duration(number(o[2:4]))*time.Second == here.Own && requests == here.Request, "option % x", o)
+		}
+		w.unless(heard > 0, "InactivityTimes is 0")
+		w.unless(there.Used == want, "the peer waits for %v", there.Used)
+		return fmt.Sprintf("said %v, request %t; the peer uses %v, InactivityTimes %d", here.Own, there.PeerRequests, there.Used, heard), w.err()
 	}
 }
 
@@ -143,6 +150,7 @@ func expiresAlone(ctx context.Context, r *rig) (string, error) {
 	}
 	gone := r.now()
 	took, err := ends(c)
+	ended := r.now()
 	if err != nil {
 		return "", err
 	}
@@ -151,8 +159,12 @@ func expiresAlone(ctx context.Context, r *rig) (string, error) {
 		return "", err
 	}
 	said := those(all, func(s sight) bool { return s.at > gone && isNear(s.from) })
+	data := those(all, func(s sight) bool { return s.octets > 0 })
 	var w wrong
-	w.unless(took > 2*time.Second && took < 3500*time.Millisecond, "after %v", took)
+	if w.unless(len(data) > 0, "no data"); len(data) > 0 {
+		wait := ended - data[0].at
+		w.unless(wait > 2900*time.Millisecond && wait < 3500*time.Millisecond, "after %v", wait)
+	}
 	w.unless(len(said) == 0, "%d segments after the last subflow", len(said))
 	w.unless(r.near.bond.Counters().Inactive == 1, "Inactive is %d", r.near.bond.Counters().Inactive)
 	return fmt.Sprintf("ETIMEDOUT %s after the last subflow, then %d segments", milliseconds(took), len(said)), w.err()

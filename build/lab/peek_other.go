@@ -1,7 +1,0 @@
-//go:build !linux
-
-package lab
-
-import "net"
-
-func awaitUnread(*net.TCPConn) {}
