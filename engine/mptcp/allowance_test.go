@@ -33,6 +33,19 @@ func TestAddPath(t *testing.T) {
 	s.want("1 S 0 <join id 5 token token-B nonce nonce-A>")
 }
 
+// One that is added while its subflow ends gets another when that has gone.
+func TestAddPathThatIsBeingRemoved(t *testing.T) {
+	s := joined(t, Config{}, 2)
+	s.refuses(s.c.RemovePath(s.now, 1), nil)
+	s.refuses(s.c.AddPath(s.now, 1), nil)
+	s.skip()
+	s.recv("1 F. 1 ack 2 <dss ack8 1>")
+	s.advance(100 * second)
+	if left := strings.Join(s.left(), "\n"); !strings.Contains(left, "1 S 0 ") {
+		t.Errorf("not joined: %s", left)
+	}
+}
+
 // A path that is Private is not for a connection that may use any other.
 func TestAddPrivatePath(t *testing.T) {
 	s := agreed(t, Config{}, 1)

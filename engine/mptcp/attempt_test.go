@@ -120,3 +120,20 @@ func TestRefusalIsNoHope(t *testing.T) {
 		t.Errorf("%v with a join that was refused", err)
 	}
 }
+
+// The first subflow that a path loses comes again as a join, beside another that lives, unless the peer wants none there.
+func TestInitialSubflowIsJoinedAgain(t *testing.T) {
+	s := joined(t, Config{}, 2)
+	s.recv("0 R. 1 ack 1")
+	s.advance(999 * ms)
+	s.want()
+	s.advance(1 * ms)
+	s.want("0 S 0 <join id 0 token token-B nonce nonce-A>")
+
+	s = behind(t)
+	s.announced(3, firstAddr, 1)
+	s.recv("1 S. 0 ack 1 <join id 3 mac mac-B nonce nonce-B>", "1 . 1 ack 1 <dss ack8 1>", "0 R. 1 ack 1")
+	if n := s.joins(target.Addr().String(), 60); n != 0 {
+		t.Errorf("%d joins to where the peer wants none", n)
+	}
+}

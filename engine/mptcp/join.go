@@ -95,7 +95,7 @@ func (c *Conn) joinOver(now clock.Time, p *bondPath, remote netip.AddrPort, id u
 		case !f.live():
 		case f.path != p:
 			half += one(!f.ready)
-		case f.ready || f.tcp.Config().Remote == remote:
+		case f.leaving == 0 && (f.ready || f.tcp.Config().Remote == remote):
 			return
 		default:
 			c.putOff(now, a)

@@ -307,7 +307,7 @@ func (c *Conn) remove(now clock.Time, f *subflow) {
 	}
 	switch {
 	case c.phase == over:
-	case f.join:
+	case f.join, c.client && f.ready && len(c.subflows) > 0:
 		c.joinEnded(now, f)
 	case c.client:
 		c.askEnded(now, f)

@@ -303,7 +303,7 @@ func (f *subflow) receiveAddress(now clock.Time, a *wire.AddAddr) {
 // offersAddress reports whether the peer has not taken the address of that number back: what it took back is
 // not for new subflows (RFC 8684 3.4.2).
 func (c *Conn) offersAddress(id uint8) bool {
-	return id == 0 || slices.ContainsFunc(c.signal.theirs, func(p peerAddress) bool { return p.id == id })
+	return id == 0 && !c.id.noJoins || slices.ContainsFunc(c.signal.theirs, func(p peerAddress) bool { return p.id == id })
 }
 
 // receiveRemove is RFC 8684 3.4.2: a subflow that still answers stays.

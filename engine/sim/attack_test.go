@@ -20,6 +20,7 @@ func attacked(knows Knowledge, attacks Attack) *Stage {
 	}
 	c.Client.Establish = mptcp.Classic // the first path, then a join over the second
 	c.Client.Prototype, c.Server.Prototype = mptcp.PrototypeRateLimit, mptcp.PrototypeInactivity
+	c.Server.FastOpen = knows == Peer
 	c.Plans[0].Up, c.Plans[0].Down = 1e6, 1e6
 	c.Attackers = []*Attacker{{
 		Knows: knows, Attacks: attacks, Route: 1, Until: clock.Time(60 * time.Second), Every: 500 * time.Microsecond,
@@ -76,7 +77,9 @@ func TestAttacks(t *testing.T) {
 		{Observer, Fails, nil},
 		{Observer, Hastens, nil},
 		{Observer, attackEnd - 1, nil},
-		{Peer, 0, func(c, s mptcp.Counters) uint64 { return min(s.LimitHalfOpen, s.LimitAddresses, s.OutOfWindow) }},
+		{Peer, 0, func(c, s mptcp.Counters) uint64 {
+			return min(s.LimitHalfOpen, s.LimitAddresses, s.OutOfWindow, s.BadCookies, s.RateLimits)
+		}},
 	} {
 		t.Run(fmt.Sprintf("%v/%v", x.knows, x.attack), func(t *testing.T) {
 			t.Parallel()

@@ -21,15 +21,16 @@ func used() *Scenario {
 func TestOperationsAreDone(t *testing.T) {
 	at := func(n int) clock.Time { return clock.Time(n) * clock.Time(100*time.Millisecond) }
 	for _, x := range []struct {
-		name  string
-		done  []Operation
-		joins joinCount
+		name   string
+		done   []Operation
+		joins  joinCount
+		closes bool
 	}{
-		{"nothing", nil, 1},
-		{"removed", []Operation{{At: at(3), What: RemovesPath, Path: 1}}, 1},
-		{"closed and added", []Operation{{At: at(3), What: ClosesOne, Which: 7, How: mptcp.ByReset}, {At: at(6), What: AddsPath, Path: 1}}, 2},
-		{"closed and opened", []Operation{{At: at(3), What: ClosesOne, Which: 7, How: mptcp.ByReset}, {At: at(6), What: Opens, Path: 1}}, 2},
-		{"spared there", []Operation{{At: at(3), Far: true, What: Prioritizes, Which: 7, Backup: true}}, 1},
+		{"nothing", nil, 1, false},
+		{"removed", []Operation{{At: at(3), What: RemovesPath, Path: 1}}, 1, true},
+		{"closed and added", []Operation{{At: at(3), What: ClosesOne, Which: 7, How: mptcp.ByReset}, {At: at(6), What: AddsPath, Path: 1}}, 2, true},
+		{"closed and opened", []Operation{{At: at(3), What: ClosesOne, Which: 7, How: mptcp.ByReset}, {At: at(6), What: Opens, Path: 1}}, 2, true},
+		{"spared there", []Operation{{At: at(3), Far: true, What: Prioritizes, Which: 7, Backup: true}}, 1, false},
 	} {
 		c, joins := used(), joinCount(0)
 		c.Operations = x.done
@@ -38,8 +39,9 @@ func TestOperationsAreDone(t *testing.T) {
 		if err := play(s); err != nil {
 			t.Fatalf("%s: %v", x.name, err)
 		}
-		if joins != x.joins {
-			t.Errorf("%s: %d joins, want %d\n%s", x.name, joins, x.joins, s.Client.Streams[0].Conn.Trace())
+		trace := s.Client.Streams[0].Conn.Trace()
+		if closed := strings.Contains(trace, "closed as asked"); joins != x.joins || closed != x.closes {
+			t.Errorf("%s: %d joins, want %d\n%s", x.name, joins, x.joins, trace)
 		}
 	}
 }
