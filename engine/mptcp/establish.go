@@ -100,7 +100,8 @@ func (b *Bond) begin(now clock.Time, target netip.Addr, opt DialOptions) (e esta
 	}
 	switch e.mode {
 	case Auto:
-		e.more, e.hedged, e.reports = racersMax-1, true, !b.cfg.Paired
+		// L_RTT_EN has no number that IANA gave it: strangers are asked for it by who chose IPS alone.
+		e.more, e.hedged = racersMax-1, true
 		if len(opt.Paths) > 0 || !known || now >= all[0].heardAt.Add(fresh) {
 			return b.race(now, target, e, all)
 		}

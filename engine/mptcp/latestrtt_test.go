@@ -72,7 +72,7 @@ func TestLatestRTTLearnt(t *testing.T) {
 	s = newScript(t, true, Config{}, 2)
 	s.b.cfg.Establish = Auto
 	s.dial(DialOptions{})
-	s.want("0 S 0 <capable v1 flags 01, latest_rtt>", "1 S 0 <capable v1 flags 01, latest_rtt>")
+	s.want("0 S 0 <capable v1 flags 01>", "1 S 0 <capable v1 flags 01>")
 	s = newScript(t, true, Config{Paired: true, Establish: IPS}, 1) // the path knows
 	s.dial(DialOptions{})
 	s.want("0 S 0 <capable v1 flags 01>")
