@@ -86,12 +86,9 @@ func NewCache(cfg CacheConfig) *Cache {
 
 // Via reports whether a connection to target is to be asked of the converter; otherwise it is made directly.
 func (c *Cache) Via(now clock.Time, converter, target netip.AddrPort) bool {
-	if until := c.targets.get(plain(target)); until != nil {
-		if now < *until {
-			c.counters.Bypassed++
-			return false
-		}
-		c.targets.drop(plain(target))
+	if c.Bypasses(now, target) {
+		c.counters.Bypassed++
+		return false
 	}
 	s := c.converters.get(plain(converter))
 	switch {
@@ -120,6 +117,12 @@ func (c *Cache) Converter(converter netip.AddrPort) ConverterInfo {
 // Bypass notes that a server speaks MPTCP, so that no converter is asked for it (RFC 8803 5.1).
 func (c *Cache) Bypass(now clock.Time, target netip.AddrPort) {
 	*c.targets.make(plain(target)) = now.Add(c.cfg.Bypass)
+}
+
+// Bypasses reports whether a server is known to speak MPTCP.
+func (c *Cache) Bypasses(now clock.Time, target netip.AddrPort) bool {
+	until := c.targets.get(plain(target))
+	return until != nil && now < *until
 }
 
 // NoBypass notes that a direct connection to a server did not become one of MPTCP after all.

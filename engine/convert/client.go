@@ -15,6 +15,9 @@ import (
 // ErrStripped says that a middlebox took away what stood in the SYN.
 var ErrStripped = errors.New("request did not arrive with the SYN")
 
+// ErrUnreached says that there was no connection to the converter, over no path.
+var ErrUnreached = errors.New("converter was not reached")
+
 // cookieMax is the longest cookie that fits into a message beside all else that a client asks.
 const cookieMax = MaxLen - HeaderLen - tlvLen - tlvLen - connectLen - wire.MaxOptions
 
@@ -161,6 +164,13 @@ func (c *Client) Answer() Answer { return c.answer }
 // the converter took it away (RFC 8803 8), and returns the Refusal.
 func (c *Client) Stripped() error {
 	c.refusal = c.avoid(ErrStripped)
+	return c.refusal
+}
+
+// Unreached notes that there is no connection to the converter, and returns the Refusal: it is asked for nothing for a while.
+func (c *Client) Unreached(now clock.Time) error {
+	c.refusal = &Refusal{Advice: BackOff, Delay: delayUntold, Err: ErrUnreached}
+	c.cache.backOff(c.cfg.Converter, now.Add(delayUntold), c.cfg.Target.Addr(), true)
 	return c.refusal
 }
 

@@ -380,3 +380,20 @@ func TestSupportedIsRemembered(t *testing.T) {
 		t.Errorf("%x", got)
 	}
 }
+
+// A converter to which there is no connection is asked for nothing for as long as one that is full.
+func TestUnreached(t *testing.T) {
+	cache := NewCache(CacheConfig{})
+	c := NewClient(cache, ClientConfig{Converter: converter, Target: server4})
+	c.Append(nil)
+	const now = clock.Time(100 * second)
+	var r *Refusal
+	if err := c.Unreached(now); !errors.Is(err, ErrUnreached) || !errors.As(err, &r) || r.Advice != BackOff || r.Delay != delayUntold {
+		t.Errorf("%v, %+v", err, r)
+	}
+	for _, target := range []netip.AddrPort{server4, server6} {
+		if cache.Via(now.Add(delayUntold-1), converter, target) || !cache.Via(now.Add(delayUntold), converter, target) {
+			t.Errorf("%v is asked for too early, or too late", target)
+		}
+	}
+}

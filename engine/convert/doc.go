@@ -15,6 +15,7 @@
 //	c.Append(nil)                             // into the SYN, or first in the stream; data may follow at once
 //	c.Began(path)                             // what that began on, if there are several: c.Path() unless that is 0
 //	c.Stripped()                              // if the SYN/ACK did not cover it
+//	c.Unreached(now)                          // if there was no SYN/ACK
 //	rest, done, err := c.Receive(now, octets) // until done: rest is what the server said
 //	c.EOF()                                   // if the stream ended before
 //
@@ -57,7 +58,9 @@
 // unspecified address. An error is never answered with an error. A client whose cookie is not accepted drops
 // it and asks without; if it is then given the same one, the server is what it may not reach. It has a cookie
 // for each path, since converters make them of the address that they see. A network failure stops it from
-// asking for servers of that family only. Limits take all addresses of an IPv6 /64 for one client.
+// asking for servers of that family only; a converter that is not reached is as one without resources, so that it is not
+// worse than none. Whoever dials for a converter sends a server no second SYN before the client's handshake is over: one SYN,
+// which anybody can send in a client's name, leads to one (RFC 8803 9.3). Limits take all addresses of an IPv6 /64 for one client.
 //
 // # What is not here
 //

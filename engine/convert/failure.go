@@ -167,7 +167,8 @@ func unreachable(code uint8, target netip.Addr) syscall.Errno {
 }
 
 // FailureOf returns how to tell a client that dialling the target ended with err. A server that did not
-// answer counts as unreachable, since only the target is to blame.
+// answer counts as unreachable, since only the target is to blame. A port that ICMP says is unreachable counts as a reset:
+// connect tells both by ECONNREFUSED, and sockets of Multipath TCP have no error queue (IP_RECVERR) that told them apart.
 func FailureOf(err error, target netip.Addr) Failure {
 	is := func(targets ...error) bool {
 		for _, t := range targets {

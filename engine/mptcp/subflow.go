@@ -36,21 +36,21 @@ type subflow struct {
 	leaving           Ending // how it is to be closed; 0: it is not
 	departs           bool   // because its address ends
 	withdrew          bool   // REMOVE_ADDR was told
+	opened            bool   // its last segment without data carried MP_CAPABLE
+	hasty             bool   // octets of a foreign peer's SYN were taken, and its third ACK has not come
+	repeated          bool   // octets of a SYN came again, or for the first time, without a mapping
+	begun             bool   // octets that have a mapping came
+	tellRTT           bool   // L_RTT_EN is to be told
 	id                SubflowID
 	suspect           bool       // silent with octets outstanding: they were given to others
 	syns              int        // composed
-	opened            bool       // its last segment without data carried MP_CAPABLE
 	synAt             clock.Time // of the last of them
 	early             int        // octets in its SYN, while it is not answered
-	hasty             bool       // octets of a foreign peer's SYN were taken, and its third ACK has not come
 	synLen            int        // octets of a foreign peer's SYN, taken or not
-	repeated          bool       // some of them came again, or for the first time, without a mapping
-	begun             bool       // octets that have one came
 	localID, remoteID uint8
 	nonce, peerNonce  uint32
 	otherKey          uint64        // MP_JOIN_CAP: the peer's key in its SYN/ACK
 	toldRTT           time.Duration // by L_RTT_EN
-	tellRTT           bool          // it is to be told
 	pulseAt           clock.Time    // when the round trip is next looked at
 	acks              int           // third ACKs of MP_JOIN or MP_JOIN_CAP sent
 	ackAt             clock.Time    // when the last of them left
