@@ -104,6 +104,23 @@ func (c *Client) ChangeSubflow(_ context.Context, number, id int, change control
 	return s.plainly(id, err)
 }
 
+// UseLink has one of them use a link, or not.
+func (c *Client) UseLink(ctx context.Context, number int, link string, use bool) error {
+	s, err := c.stream(number)
+	if err != nil {
+		return err
+	}
+	path, err := c.pathOf(ctx, link)
+	switch {
+	case err != nil:
+	case use:
+		err = s.plainly(0, s.AddPath(path))
+	default:
+		err = s.plainly(0, s.RemovePath(path))
+	}
+	return err
+}
+
 // stream finds a connection.
 func (c *Client) stream(number int) (*stream, error) {
 	if v := c.now(); v != nil {
@@ -152,7 +169,7 @@ func (s *stream) picture(g legend) control.Connection {
 	info := s.Info()
 	c := control.Connection{
 		Number: s.number, Target: s.target, State: info.State, Opened: s.since, Sent: info.Sent, Received: info.Received,
-		Subflows: []control.Subflow{}, Multipath: info.Multipath, Token: info.Token, Resent: info.Reinjected,
+		Subflows: []control.Subflow{}, Multipath: info.Multipath, Via: s.via, Token: info.Token, Resent: info.Reinjected,
 		SendQueue: info.SendQueue, RecvQueue: info.RecvQueue,
 		FastOpen: info.FastOpen, Establish: info.Establish.String(), Scheduler: g.scheduler, Inactivity: pictureInactivity(info.Inactivity),
 	}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"tandem/app/control"
 	"tandem/engine"
 	"tandem/tunnel/relay"
 )
@@ -19,6 +20,7 @@ import (
 type dialer struct {
 	bond   *engine.Bond
 	via    relay.Dialer // a proxy of another make, which is reached by open; nil: the bond's peer dials
+	passed passage
 	book   *book
 	refuse func(netip.AddrPort) error // at once; nil error: not
 
@@ -61,12 +63,19 @@ func (d dialer) DialFrom(ctx context.Context, source, target netip.AddrPort) (re
 	if err != nil {
 		return nil, explain(err)
 	}
-	s, err := d.book.enter(c, target)
+	via := control.ViaHub
+	if d.passed != nil {
+		via = d.passed(c, target)
+	}
+	s, err := d.book.enter(c, target, via)
 	if err == nil {
 		d.manner.teach(c)
 	}
 	return s, err
 }
+
+// A passage says which way a connection to a target went; nil: through the hub.
+type passage func(c *engine.Conn, target netip.AddrPort) control.Via
 
 // connect asks the proxy if there is one.
 func (d dialer) connect(ctx context.Context, target netip.AddrPort) (*engine.Conn, error) {
@@ -140,9 +149,12 @@ type stream struct {
 	number int
 	target netip.AddrPort
 	since  time.Time
+	via    control.Via
+
+	watched sync.Mutex // by who is told what happens to it
 }
 
-func (b *book) enter(c *engine.Conn, target netip.AddrPort) (relay.Stream, error) {
+func (b *book) enter(c *engine.Conn, target netip.AddrPort, via control.Via) (relay.Stream, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.shut {
@@ -150,7 +162,7 @@ func (b *book) enter(c *engine.Conn, target netip.AddrPort) (relay.Stream, error
 		return nil, ErrNotRunning
 	}
 	b.last++
-	s := &stream{c, b, b.last, target, time.Now()}
+	s := &stream{Conn: c, book: b, number: b.last, target: target, since: time.Now(), via: via}
 	b.open[s.number] = s
 	return s, nil
 }

@@ -82,7 +82,7 @@ func (c *Client) newLive() (v *live, err error) {
 			v.cancel()
 			return nil, errors.Join(err, v.engine.Close())
 		}
-		bond, v.dialer.via = v.native.bondConfig(), v.native.dialer()
+		bond, v.dialer.via, v.dialer.passed = v.native.bondConfig(), v.native.dialer(), v.native.passed
 	}
 	v.bond = v.engine.Bond(bond)
 	v.dialer.bond, v.dialer.doubt = v.bond, &doubt{ping: v.sendPings}

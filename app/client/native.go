@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tandem/app/config"
+	"tandem/app/control"
 	"tandem/engine"
 	"tandem/engine/convert"
 	"tandem/platform"
@@ -90,6 +91,20 @@ func (n *nativeMode) dialer() relay.Dialer {
 		return n.socks
 	}
 	return targets{n}
+}
+
+// passed is a passage.
+func (n *nativeMode) passed(c *engine.Conn, target netip.AddrPort) control.Via {
+	target = netip.AddrPortFrom(target.Addr().Unmap(), target.Port())
+	switch itself := c.RemoteAddr().String() == target.String(); {
+	case n.convert == nil && n.socks == nil:
+		return control.ViaImplicit
+	case !itself:
+		return control.ViaProxy
+	case n.convert != nil && n.convert.Bypasses(target):
+		return control.ViaBypass
+	}
+	return control.ViaDirect
 }
 
 // A targets is a relay.Dialer that asks targets themselves.
@@ -201,11 +216,24 @@ func (n *nativeMode) openOver(ctx context.Context, to netip.AddrPort, first []by
 			return c, nil
 		}
 		if !errors.Is(err, engine.ErrStripped) {
-			return nil, err
+			return nil, n.unreached(to, err)
 		}
 		n.stripped(to, c.Info().Began)
 	}
 	return nil, convert.ErrStripped
+}
+
+// unreached says of an error of opening if it is the converter that does not answer.
+func (n *nativeMode) unreached(to netip.AddrPort, err error) error {
+	if n.convert == nil || to != n.at() {
+		return err
+	}
+	for _, why := range []error{engine.ErrTimeout, engine.ErrReset, engine.ErrRefused, context.DeadlineExceeded} {
+		if errors.Is(err, why) {
+			return fmt.Errorf("%w: %w", convert.ErrUnreached, err)
+		}
+	}
+	return err
 }
 
 // beginsMax bounds the paths over which it is tried in a row whether octets of a SYN arrive.

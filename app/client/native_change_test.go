@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -9,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"tandem/engine"
+	"tandem/engine/convert"
 	"tandem/platform"
 	"tandem/tunnel/relay"
 	"tandem/tunnel/upstream"
@@ -70,5 +73,28 @@ func TestNativeLearnsAgain(t *testing.T) {
 	n.learn(start.Add(learnPeriod + 2))
 	if n.live.beside.Wait(); asked != 3 {
 		t.Errorf("asked %d times after links had changed", asked)
+	}
+}
+
+// TestNativeUnreached: that the converter does not answer is told apart from what is wrong here, and from what targets do.
+func TestNativeUnreached(t *testing.T) {
+	n := &nativeMode{convert: upstream.NewConvert(upstream.ConvertConfig{}), proxy: proxyAt}
+	other := netip.AddrPortFrom(proxyAt.Addr(), proxyAt.Port()+1)
+	for _, c := range []struct {
+		to   netip.AddrPort
+		err  error
+		want bool
+	}{
+		{proxyAt, engine.ErrTimeout, true}, {proxyAt, engine.ErrReset, true}, {proxyAt, engine.ErrRefused, true},
+		{proxyAt, context.DeadlineExceeded, true}, {proxyAt, context.Canceled, false}, {proxyAt, engine.ErrNoPath, false},
+		{proxyAt, engine.ErrLimit, false}, {other, engine.ErrTimeout, false},
+	} {
+		if err := n.unreached(c.to, c.err); errors.Is(err, convert.ErrUnreached) != c.want || !errors.Is(err, c.err) {
+			t.Errorf("%v of %v: %v", c.err, c.to, err)
+		}
+	}
+	n.convert = nil
+	if err := n.unreached(proxyAt, engine.ErrTimeout); err != engine.ErrTimeout {
+		t.Errorf("without a converter: %v", err)
 	}
 }

@@ -68,7 +68,7 @@ func TestImplicitUpstream(t *testing.T) {
 	defer c.Close()
 	echoes(t, c, 300_000)
 	all, err := s.client.Connections(s.ctx())
-	if err != nil || len(all) != 1 || all[0].Target != second {
+	if err != nil || len(all) != 1 || all[0].Target != second || all[0].Via != control.ViaImplicit {
 		t.Fatalf("connections %+v: %v", all, err)
 	}
 	s.until("both links", func() bool { return len(s.overLinks(all[0].Number)) == 2 })

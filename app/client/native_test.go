@@ -35,7 +35,7 @@ func TestSOCKSUpstream(t *testing.T) {
 	echoes(t, c, 300_000)
 	s.wait("a connection", func(st control.State) bool { return st.Connections == 1 })
 	all, err := s.client.Connections(s.ctx())
-	if err != nil || len(all) != 1 || all[0].Target != somewhere {
+	if err != nil || len(all) != 1 || all[0].Target != somewhere || all[0].Via != control.ViaProxy {
 		t.Fatalf("connections %+v: %v", all, err)
 	}
 	s.until("both links", func() bool { return len(s.overLinks(all[0].Number)) == 2 })
@@ -62,6 +62,14 @@ func TestSOCKSUpstream(t *testing.T) {
 	}
 	if _, err := s.state.Membership(); err == nil {
 		t.Error("a membership was kept")
+	}
+}
+
+// went says which way the only connection that there is has to have gone.
+func (s *street) went(way control.Via) {
+	s.t.Helper()
+	if all, err := s.client.Connections(s.ctx()); err != nil || len(all) != 1 || all[0].Via != way {
+		s.t.Errorf("%+v, %v; want one that went by %s", all, err, way)
 	}
 }
 
@@ -344,6 +352,7 @@ func TestConvertUpstream(t *testing.T) {
 			t.Fatal(err)
 		}
 		echoes(t, c, 100_000)
+		s.went([]control.Via{control.ViaProxy, control.ViaBypass}[i])
 		c.CloseWrite()
 		io.ReadAll(c)
 		c.Close()
@@ -366,6 +375,7 @@ func TestConvertUpstreamInterference(t *testing.T) {
 		t.Fatal(err)
 	}
 	echoes(t, c, 1000)
+	s.went(control.ViaDirect)
 	s.wait("the reason", func(st control.State) bool {
 		return strings.Contains(st.Reason, "is not used, and targets are connected to directly")
 	})

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -39,25 +38,6 @@ func NewClient(path string) *Client {
 // State returns how things are.
 func (c *Client) State(ctx context.Context) (s State, err error) {
 	return s, c.call(ctx, "GET", "/state", nil, &s)
-}
-
-// Watch shows how things are, now and whenever they change, until ctx ends or the daemon does.
-func (c *Client) Watch(ctx context.Context, show func(State)) error {
-	r, err := c.ask(ctx, "GET", "/watch", nil)
-	if err != nil {
-		return err
-	}
-	defer r.Body.Close()
-	for in := json.NewDecoder(r.Body); ; {
-		var s State
-		if err := in.Decode(&s); err != nil {
-			if ctx.Err() == nil && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
-				return errors.New("the daemon has ended")
-			}
-			return errors.Join(ctx.Err(), err)
-		}
-		show(s)
-	}
 }
 
 // Up has the daemon capture and connect.

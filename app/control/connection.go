@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -21,6 +22,7 @@ type Connection struct {
 	Received  uint64         `json:"received"`
 	Subflows  []Subflow      `json:"subflows"`
 	Multipath bool           `json:"multipath"` // false: it fell back to TCP, or nobody has answered yet
+	Via       Via            `json:"via"`       // who was asked for it
 	Token     uint32         `json:"token"`     // of this end (RFC 8684)
 	Resent    uint64         `json:"resent"`    // octets that left over a second link too
 	SendQueue int            `json:"send_queue"`
@@ -33,6 +35,18 @@ type Connection struct {
 
 	Trace string `json:"trace,omitempty"` // its last events, when asked for by its number
 }
+
+// Via says in one word which way a connection went.
+type Via string
+
+// The ways. All but the first are those of daemons that use a proxy of another make.
+const (
+	ViaHub      Via = "hub"
+	ViaProxy    Via = "proxy"
+	ViaBypass   Via = "bypass"   // past the proxy, since the target speaks Multipath TCP itself
+	ViaDirect   Via = "direct"   // past the proxy, since it is of no use now
+	ViaImplicit Via = "implicit" // to the target, in whose name a proxy on the way may answer
+)
 
 // Inactivity is how long a connection may be idle, in seconds; 0: for ever, or not said.
 type Inactivity struct {
@@ -133,6 +147,11 @@ func (c *Client) ChangeSubflow(ctx context.Context, number, id int, change Subfl
 	return c.call(ctx, "POST", of(number)+"/subflows/"+strconv.Itoa(id), change, nil)
 }
 
+// UseLink has one of them use a link from now on, or use it no more, of which the other end is told too.
+func (c *Client) UseLink(ctx context.Context, number int, link string, use bool) error {
+	return c.call(ctx, "POST", of(number)+"/links/"+url.PathEscape(link), use, nil)
+}
+
 func of(number int) string { return "/connections/" + strconv.Itoa(number) }
 
 // serveConnections adds what is asked of connections. They may be those of other users: only who may do everything
@@ -173,6 +192,13 @@ func serveConnections(add func(pattern string, needs right, do action), b Backen
 			return nil, fmt.Errorf("a subflow is closed by %s or %s, not %q", CloseFIN, CloseReset, c)
 		}
 		return nil, b.ChangeSubflow(r.Context(), n, id, change)
+	})
+	one("POST /connections/{connection}/links/{link}", func(r *http.Request, n int) (any, error) {
+		var use bool
+		if err := body(r, &use); err != nil {
+			return nil, err
+		}
+		return nil, b.UseLink(r.Context(), n, r.PathValue("link"), use)
 	})
 }
 

@@ -23,16 +23,71 @@ func TestVerbsOfConnections(t *testing.T) {
 		t.Errorf("opened %d, %v", id, err)
 	}
 	_, err := c.OpenSubflow(ctx, 7, SubflowOpen{Local: netip.MustParseAddrPort("192.0.2.1:0"), Remote: netip.MustParseAddrPort("[2001:db8::1]:443")})
-	err = errors.Join(err, c.ChangeSubflow(ctx, 7, 2, SubflowChange{Backup: &backup}), c.ChangeSubflow(ctx, 7, 2, SubflowChange{Close: CloseReset}), c.CloseConnection(ctx, 7))
+	err = errors.Join(err, c.ChangeSubflow(ctx, 7, 2, SubflowChange{Backup: &backup}), c.ChangeSubflow(ctx, 7, 2, SubflowChange{Close: CloseReset}), c.CloseConnection(ctx, 7),
+		c.UseLink(ctx, 7, "wwan 0/ü", true), c.UseLink(ctx, 7, "wlan0", false))
 	if err != nil {
 		t.Error(err)
 	}
 	want := []string{
 		`open 7 {"link":"wwan0","backup":true}`, `open 7 {"local":"192.0.2.1:0","remote":"[2001:db8::1]:443"}`,
 		`subflow 7 2 {"backup":true}`, `subflow 7 2 {"close":"reset"}`, "close 7",
+		"use 7 wwan 0/ü true", "use 7 wlan0 false",
 	}
 	if !reflect.DeepEqual(f.calls, want) {
 		t.Errorf("asked %q, want %q", f.calls, want)
+	}
+}
+
+// TestEvents: they come as they happen, until the connection is over; what is wrong with the question is said.
+func TestEvents(t *testing.T) {
+	f := &fake{}
+	c, _ := serveFake(t, f)
+	var seen []string
+	see := func(e Event) { seen = append(seen, e.Kind+" "+e.Link+e.Reason) }
+	if err := c.Events(t.Context(), 7, see); err != nil || !reflect.DeepEqual(seen, []string{"added wlan0", "removed no answer"}) {
+		t.Errorf("saw %q, %v", seen, err)
+	}
+	f.err = ErrUnknown
+	if err := c.Events(t.Context(), 8, see); err == nil || err.Error() != "not found" || len(seen) != 2 {
+		t.Errorf("saw %q, %v", seen, err)
+	}
+}
+
+// TestEventsOfNobody: who goes is not told any more, although nothing happens that could not be sent.
+func TestEventsOfNobody(t *testing.T) {
+	f := &fake{}
+	c, _ := serveFake(t, f)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := c.Events(ctx, 9, func(e Event) {
+		if e.Kind == "removed" {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	gone := func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(f.calls) == 2
+	}
+	for end := time.Now().Add(20 * time.Second); !gone(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%q: still told", f.calls)
+		}
+	}
+}
+
+// TestEventIsAPromise: others read these fields.
+func TestEventIsAPromise(t *testing.T) {
+	text, err := json.Marshal(Event{
+		Time: time.Unix(1e9, 0).UTC(), Kind: "removed", Subflow: 2, Link: "wwan0", Local: netip.MustParseAddrPort("10.0.0.2:4000"),
+		Remote: netip.MustParseAddrPort("192.0.2.1:443"), Backup: true, Reason: "no answer", Missed: 3,
+	})
+	const want = `{"time":"2001-09-09T01:46:40Z","kind":"removed","subflow":2,"link":"wwan0","local":"10.0.0.2:4000","remote":"192.0.2.1:443",` +
+		`"backup":true,"peer_backup":false,"reason":"no answer","missed":3}`
+	if err != nil || string(text) != want {
+		t.Errorf("%s, %v\nwant %s", text, err, want)
 	}
 }
 
@@ -44,6 +99,7 @@ func TestBadChangeOfASubflow(t *testing.T) {
 		{"/connections/7/subflows/2", `{"close":"gently"}`, `a subflow is closed by fin or reset, not \"gently\"`},
 		{"/connections/7/subflows/2", `{"shut":"fin"}`, "not understood"},
 		{"/connections/7/subflows", `{"local":"nowhere"}`, "not understood"},
+		{"/connections/7/links/wlan0", `"yes"`, "not understood"},
 		{"/connections/7/subflows/x", `{}`, `subflow \"x\": not found`},
 	} {
 		r := httptest.NewRequest("POST", c.path, strings.NewReader(c.body))
@@ -62,7 +118,7 @@ func TestBadChangeOfASubflow(t *testing.T) {
 func TestConnectionIsAPromise(t *testing.T) {
 	text, err := json.MarshalIndent(Connection{
 		Number: 7, Target: netip.MustParseAddrPort("192.0.2.1:443"), State: "open", Opened: time.Unix(1e9, 0).UTC(), Sent: 1000, Received: 2000,
-		Multipath: true, Token: 1, Resent: 10, SendQueue: 5, RecvQueue: 6, FastOpen: 26, Trace: "syn",
+		Multipath: true, Via: ViaProxy, Token: 1, Resent: 10, SendQueue: 5, RecvQueue: 6, FastOpen: 26, Trace: "syn",
 		Establish: "sim", Scheduler: "owl", Inactivity: Inactivity{Own: 7200, Peer: 100, Request: true, Used: 7200, Left: 7199.5},
 		Subflows: []Subflow{{
 			ID: 1, Link: "wlan0", Local: netip.MustParseAddrPort("10.0.0.2:4000"), Remote: netip.MustParseAddrPort("192.0.2.1:443"),

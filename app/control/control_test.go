@@ -79,6 +79,20 @@ func (f *fake) ChangeSubflow(_ context.Context, n, id int, change SubflowChange)
 	text, _ := json.Marshal(change)
 	return f.note("subflow %d %d %s", n, id, text)
 }
+func (f *fake) UseLink(_ context.Context, n int, link string, use bool) error {
+	return f.note("use %d %s %v", n, link, use)
+}
+func (f *fake) Events(ctx context.Context, n int, tell func(Event) error) error {
+	err := f.note("watch %d", n)
+	if err == nil {
+		err = errors.Join(tell(Event{Kind: "added", Subflow: 1, Link: "wlan0"}), tell(Event{Kind: "removed", Subflow: 1, Reason: "no answer"}))
+	}
+	if n == 9 { // which never ends
+		<-ctx.Done()
+		f.note("unwatch %d", n)
+	}
+	return err
+}
 func (f *fake) Flows(context.Context) ([]Flow, error) {
 	return []Flow{{Protocol: "udp", Sent: 9}}, f.note("flows")
 }
@@ -223,6 +237,8 @@ func TestGuard(t *testing.T) {
 		{own, "POST", "/connections/1/close", 200}, {own, "POST", "/connections/one/close", 404}, {own, "GET", "/connections/1/close", 405},
 		{own, "POST", "/connections/1/subflows", 200}, {own, "POST", "/connections/1/subflows/2", 200},
 		{own, "POST", "/connections/1/subflows/two", 404},
+		{toggle, "GET", "/connections/1/events", 403}, {own, "GET", "/connections/1/events", 200}, {own, "GET", "/connections/one/events", 404},
+		{toggle, "POST", "/connections/1/links/wlan0", 403}, {own, "POST", "/connections/one/links/wlan0", 404},
 		{own, "POST", "/leave", 200}, {own, "GET", "/connections/1", 200}, {own, "GET", "/connections/one", 404}, {own, "GET", "/nowhere", 404},
 	} {
 		r := httptest.NewRequest(c.method, c.path, strings.NewReader("{}"))

@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"reflect"
 	"time"
 
 	"tandem/app/config"
@@ -28,9 +27,6 @@ const bodyMax = 64 << 10
 
 // patience is how long a caller may take to say what it wants, or to read what it is told.
 const patience = 5 * time.Second
-
-// WatchPeriod is how often a watched state is looked at.
-const WatchPeriod = 500 * time.Millisecond
 
 // ErrUnknown is wrapped by a Backend's error when what it was asked about does not exist.
 var ErrUnknown = errors.New("not found")
@@ -176,7 +172,8 @@ func handler(b Backend) http.Handler {
 	add("POST /leave", own, func(r *http.Request) (any, error) { return nil, b.Leave(r.Context()) })
 	serveConnections(add, b)
 	add("GET /flows", own, func(r *http.Request) (any, error) { return b.Flows(r.Context()) })
-	mux.Handle("GET /watch", guard(toggle, watch(b)))
+	mux.Handle("GET /watch", guard(toggle, stream(watch(b))))
+	mux.Handle("GET /connections/{connection}/events", guard(own, stream(events(b))))
 	return mux
 }
 
@@ -203,15 +200,12 @@ func reply(do action) http.Handler {
 		}
 		answer, err := do(told)
 		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(patience))
-		switch {
-		case errors.Is(err, ErrUnknown):
-			fail(w, http.StatusNotFound, err.Error())
-		case err != nil:
-			fail(w, http.StatusConflict, err.Error())
-		default:
-			w.Header().Set("Content-Type", "application/json")
-			json.NewEncoder(w).Encode(answer)
+		if err != nil {
+			refuse(w, err)
+			return
 		}
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(answer)
 	})
 }
 
@@ -234,6 +228,15 @@ type failure struct {
 	Error string `json:"error"`
 }
 
+// refuse says why something was not done.
+func refuse(w http.ResponseWriter, err error) {
+	status := http.StatusConflict
+	if errors.Is(err, ErrUnknown) {
+		status = http.StatusNotFound
+	}
+	fail(w, status, err.Error())
+}
+
 func fail(w http.ResponseWriter, status int, sentence string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
@@ -247,29 +250,4 @@ func body(r *http.Request, value any) error {
 		return fmt.Errorf("the call is not understood: %w", err)
 	}
 	return nil
-}
-
-// watch sends the state, and again whenever it has changed, a line each, until the caller goes or does not read.
-func watch(b Backend) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/jsonl")
-		out, flush := json.NewEncoder(w), http.NewResponseController(w)
-		tick := time.NewTicker(WatchPeriod)
-		defer tick.Stop()
-		var last State
-		for first := true; ; first = false {
-			if now := b.State(); first || !reflect.DeepEqual(now, last) {
-				flush.SetWriteDeadline(time.Now().Add(patience))
-				if out.Encode(now) != nil || flush.Flush() != nil {
-					return
-				}
-				last = now
-			}
-			select {
-			case <-tick.C:
-			case <-r.Context().Done():
-				return
-			}
-		}
-	})
 }

@@ -175,5 +175,8 @@ type Backend interface {
 	CloseConnection(ctx context.Context, number int) error
 	OpenSubflow(ctx context.Context, number int, o SubflowOpen) (id int, err error)
 	ChangeSubflow(ctx context.Context, number, id int, change SubflowChange) error
+	UseLink(ctx context.Context, number int, link string, use bool) error
+	// Events tells what happens to a connection's subflows, until it is over, which gives nil, or tell fails.
+	Events(ctx context.Context, number int, tell func(Event) error) error
 	Flows(ctx context.Context) ([]Flow, error)
 }

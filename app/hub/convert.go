@@ -28,6 +28,7 @@ func convertCommand() *cobra.Command {
 	f.BoolVar(&cfg.Cookies, "cookies", false, "want a cookie of clients, so that they cannot ask in the name of others: for clients of networks that this machine is not on")
 	f.BoolVar(&cfg.AllowLAN, "allow-lan", false, "let clients reach this machine's local network")
 	f.BoolVar(&cfg.AllowSMTP, "allow-smtp", false, "let clients reach TCP port 25")
+	f.StringVar(&cfg.Metrics, "metrics", "", "loopback `ADDR:PORT` at which Prometheus finds metrics")
 	stateless(c)
 	c.RunE = func(c *cobra.Command, _ []string) (err error) {
 		if cfg.Listen, err = parseListen(*listen); err != nil {

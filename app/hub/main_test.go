@@ -56,6 +56,7 @@ func TestMisuse(t *testing.T) {
 		{"run --cost-rate 5", command.Misused, "--cost-rate: 5 what?"},
 		{"run --inactivity 2", command.Misused, `--inactivity: "2" is not a time`},
 		{"run --inactivity-bounds 1h", command.Misused, `--inactivity-bounds: "1h" is neither fixed`},
+		{"convert --metrics 0.0.0.0:9100", command.Failed, "metrics are for this machine alone"},
 		{"implicit --announce nowhere", command.Misused, `--announce wants IP addresses, not "nowhere"`},
 		{"implicit --announce 192.0.2.1 --prototype both", command.Misused, `--prototype: "both" is no meaning`},
 		{"implicit --announce 192.0.2.1 --inactivity-bounds 1h", command.Misused, "--inactivity-bounds"},

@@ -26,10 +26,28 @@ type conversion struct {
 	leave     func()        // gives the files back
 	gone      chan struct{} // closed when the client has reset the connection
 	watched   chan struct{} // closed when nobody looks for that any more
+	spoken    bool          // the target speaks Multipath TCP; the converter's mu guards it
 }
 
 func newConversion(c *Converter, conn *net.TCPConn, client *convert.Converter, leave func()) *conversion {
-	return &conversion{c, conn, relay.NetStream(conn), client, leave, make(chan struct{}), make(chan struct{})}
+	return &conversion{
+		converter: c, conn: conn, stream: relay.NetStream(conn), client: client, leave: leave,
+		gone: make(chan struct{}), watched: make(chan struct{}),
+	}
+}
+
+// begin has the converter know who is asking.
+func (o *conversion) begin() {
+	o.converter.mu.Lock()
+	defer o.converter.mu.Unlock()
+	o.converter.asking[o.Source()] = o
+}
+
+// answered ends that. The converter's mu is held.
+func (o *conversion) answered() {
+	if o.converter.asking[o.Source()] == o {
+		delete(o.converter.asking, o.Source())
+	}
 }
 
 // watch looks whether the client leaves, until it is answered or the connection closed.
@@ -68,10 +86,10 @@ func (o *conversion) Accept() (relay.Stream, error) {
 	c := o.converter
 	c.mu.Lock()
 	var options []byte
-	if c.spoken[o.Source()] {
+	if o.spoken {
 		options = capable
 	}
-	delete(c.spoken, o.Source())
+	o.answered()
 	answer := o.client.Connected(options)
 	c.mu.Unlock()
 	multipath.Settle(o.conn, tellTime)
@@ -94,6 +112,7 @@ func (o *conversion) Refuse(why error) {
 	c := o.converter
 	failure := c.failure(why, o.Target())
 	c.mu.Lock()
+	o.answered()
 	answer := o.client.Failed(c.now(), failure)
 	c.mu.Unlock()
 	tell(o.conn, answer)
@@ -119,6 +138,7 @@ func (c *Converter) failure(why error, target netip.AddrPort) convert.Failure {
 func (o *conversion) end() {
 	o.converter.mu.Lock()
 	defer o.converter.mu.Unlock()
+	o.answered()
 	o.client.End()
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"tandem/engine/clock"
 	"tandem/engine/convert"
@@ -189,8 +190,8 @@ func TestConverterSpoken(t *testing.T) {
 	}
 	b.c.mu.Lock()
 	defer b.c.mu.Unlock()
-	if len(b.c.spoken) != 0 {
-		t.Errorf("%v", b.c.spoken)
+	if len(b.c.asking) != 0 {
+		t.Errorf("%v", b.c.asking)
 	}
 }
 
@@ -221,6 +222,77 @@ func TestConverterWarnings(t *testing.T) {
 		got := b.c.warnings()
 		if !slices.EqualFunc(got, c.want, strings.Contains) {
 			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}
+
+// TestConverterRepeatsNothingForNobody: a client of which there is no more than a SYN has its target sent one as well, and the
+// next only when its handshake is over. One that is there is dialled for once.
+func TestConverterRepeatsNothingForNobody(t *testing.T) {
+	var w wait
+	var there atomic.Bool
+	b := newBureau(t, ConvertConfig{}, answersLate(&w), func(c *Converter) {
+		c.synTime, c.settled = time.Millisecond, func(*net.TCPConn) bool { return there.Load() }
+	})
+	b.host(plain, false, echoBack)
+	conn := b.call(append(b.request(plain), "hello"...))
+	conn.CloseWrite()
+	b.until("the first dial is given up", func() bool { return w.over.Load() == 1 && b.c.Counters().Paused == 1 })
+	if n := w.begun.Load(); n != 1 {
+		t.Errorf("%d dials for nobody", n)
+	}
+	there.Store(true)
+	close(w.free)
+	if said, err := io.ReadAll(conn); err != nil || string(said) != "\x01\x01\x22\x63hello" {
+		t.Errorf("told %q, %v", said, err)
+	}
+	if n := w.begun.Load(); n != 2 {
+		t.Errorf("%d dials", n)
+	}
+}
+
+// TestConverterGivesUp: a dial that is given up is not made again without Multipath TCP.
+func TestConverterGivesUp(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	reached := 0
+	dial := multipathDialer(func(string) error {
+		reached++
+		cancel()
+		return os.ErrPermission
+	})
+	if _, err := dial(ctx, "tcp", plain.String()); err == nil || reached != 1 {
+		t.Errorf("%v, dialled %d times", err, reached)
+	}
+}
+
+// TestConverterGoesOnDialling: who is there by the time that a SYN would be repeated keeps the dial.
+func TestConverterGoesOnDialling(t *testing.T) {
+	var w wait
+	var looked atomic.Int64
+	b := newBureau(t, ConvertConfig{}, answersLate(&w), func(c *Converter) {
+		c.synTime, c.settled = time.Millisecond, func(*net.TCPConn) bool { return looked.Add(1) > 1 }
+	})
+	b.host(plain, false, echoBack)
+	conn := b.call(append(b.request(plain), "hello"...))
+	conn.CloseWrite()
+	b.until("a second look", func() bool { return looked.Load() == 2 })
+	close(w.free)
+	if said, err := io.ReadAll(conn); err != nil || string(said) != "\x01\x01\x22\x63hello" || w.begun.Load() != 1 || b.c.Counters().Paused != 0 {
+		t.Errorf("told %q, %v, after %d dials", said, err, w.begun.Load())
+	}
+}
+
+// TestConverterExample: the octets of a client that asks for options besides Multipath TCP's, which the kernel has, too.
+func TestConverterExample(t *testing.T) {
+	b := newBureau(t, ConvertConfig{})
+	b.host(netip.MustParseAddrPort("192.0.2.1:443"), false, echoBack)
+	connect := "\x01\x07\x22\x63\x0a\x06\x01\xbb" + strings.Repeat("\x00", 10) + "\xff\xff\xc0\x00\x02\x01"
+	for _, options := range []string{"\x1e\x02\x04\x02", "\x08\x02\x04\x02"} {
+		conn := b.call([]byte(connect + options + "hello"))
+		conn.CloseWrite()
+		said, err := io.ReadAll(conn)
+		if !strings.HasSuffix(string(said), "hello") || said[4] == 30 || err != nil {
+			t.Errorf("% x: told % x, %v", options, said, err)
 		}
 	}
 }

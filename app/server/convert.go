@@ -13,9 +13,9 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
+	"tandem/app/tally"
 	"tandem/engine/clock"
 	"tandem/engine/convert"
 	"tandem/tunnel/relay"
@@ -31,6 +31,7 @@ type ConvertConfig struct {
 	Clients             []netip.Prefix // who may use it; none: who is on a network of this machine's
 	AllowLAN, AllowSMTP bool           // as of a hub
 	Cookies             bool           // clients must show that they hear what they are told (RFC 8803 6.2.7)
+	Metrics             string         // as of a hub
 	Log                 *slog.Logger   // nil: none
 }
 
@@ -51,6 +52,7 @@ type ConvertCounters struct {
 	Clients uint64 // connections
 	Crowded uint64 // of them, reset because too many had not said what they want, or their client had its share of files
 	Foreign uint64 // of them, refused because their clients may not use it
+	Paused  uint64 // dials that stopped before the second SYN, because the client had not shown that it was there
 	convert.GateCounters
 }
 
@@ -64,23 +66,28 @@ type Converter struct {
 	waiting  *crowd // clients that have not said what they want
 	offers   chan *conversion
 
-	clients, crowded, foreign atomic.Uint64
+	clients, crowded, foreign, paused atomic.Uint64
 
 	files       *crowd // connections
 	hasRoute    func(network, address string) bool
 	messageTime time.Duration
-	enabled     string // the file that says whether the kernel speaks Multipath TCP
+	synTime     time.Duration
+	settled     func(*net.TCPConn) bool // the client's handshake is over
+	enabled     string                  // the file that says whether the kernel speaks Multipath TCP
 
 	mu      sync.Mutex
 	gate    *convert.Gate
 	rotated time.Time
-	spoken  map[netip.AddrPort]bool // clients that are not answered yet and whose targets speak Multipath TCP
+	asking  map[netip.AddrPort]*conversion // by client, those that are not answered yet
 }
 
 // NewConverter listens. Nothing is answered before Run.
 func NewConverter(cfg ConvertConfig) (*Converter, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := checkMetrics(cfg.Metrics); err != nil {
+		return nil, err
 	}
 	l, err := multipath.Listen(context.Background(), cfg.Listen)
 	if err != nil {
@@ -90,25 +97,16 @@ func NewConverter(cfg ConvertConfig) (*Converter, error) {
 		cfg: cfg, listener: l, now: clock.System(), waiting: newCrowd(convertWaiting), offers: make(chan *conversion),
 		around:  surroundings{rules: Rules{SMTP: cfg.AllowSMTP}, list: net.InterfaceAddrs},
 		rotated: time.Now(),
-		spoken:  map[netip.AddrPort]bool{}, hasRoute: hasRoute, messageTime: messageTimeMax, enabled: "/proc/sys/net/mptcp/enabled",
+		asking:  map[netip.AddrPort]*conversion{}, hasRoute: hasRoute, messageTime: messageTimeMax, synTime: synTimeMax,
+		settled: multipath.Settled, enabled: "/proc/sys/net/mptcp/enabled",
 		gate: convert.NewGate(convert.GateConfig{
-			Supported: []uint8{convert.MPTCP}, Cookies: cfg.Cookies, Secret: secret(),
+			Supported: []uint8{convert.MPTCP, convert.SACKPermitted, convert.Timestamps}, Cookies: cfg.Cookies, Secret: secret(),
 			PendingAll: convertDialing, EntryEvery: time.Second / dialsPerSecond,
 		}),
 	}
 	c.files = newCrowd(max(openFiles("/proc/self/limits")-filesKept, 4*shareMin) / filesEach)
 	c.dial = multipathDialer(c.reaches)
 	return c, nil
-}
-
-// multipathDialer dials with the kernel's Multipath TCP what reaches allows.
-func multipathDialer(reaches func(address string) error) func(ctx context.Context, network, target string) (net.Conn, error) {
-	dialer := net.Dialer{
-		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 6},
-		Control:         func(_, address string, _ syscall.RawConn) error { return reaches(address) },
-	}
-	dialer.SetMultipathTCP(true)
-	return dialer.DialContext
 }
 
 // reaches says why an address may not be reached; nil: it may.
@@ -134,11 +132,18 @@ func (c *Converter) Addr() net.Addr { return c.listener.Addr() }
 func (c *Converter) Counters() ConvertCounters {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return ConvertCounters{c.clients.Load(), c.crowded.Load(), c.foreign.Load(), c.gate.Counters()}
+	return ConvertCounters{c.clients.Load(), c.crowded.Load(), c.foreign.Load(), c.paused.Load(), c.gate.Counters()}
 }
 
 // Run serves until ctx ends, which gives nil, or the listener fails. All connections have ended when it returns.
 func (c *Converter) Run(ctx context.Context) error {
+	if c.cfg.Metrics != "" {
+		m, err := listenMetrics(c.cfg.Metrics, tallied{metricConvert, func() tally.Tally { return tally.Of(c.Counters()) }})
+		if err != nil {
+			return errors.Join(err, c.listener.Close())
+		}
+		defer m.Close()
+	}
 	for _, w := range c.warnings() {
 		c.cfg.Log.Warn(w)
 	}
@@ -252,6 +257,7 @@ func (c *Converter) welcome(ctx context.Context, conn *net.TCPConn, leave func()
 	o := newConversion(c, conn, m, leave)
 	switch c.hear(o) {
 	case convert.Dial:
+		o.begin()
 		go o.watch()
 		select {
 		case c.offers <- o:
@@ -338,24 +344,4 @@ func (c *Converter) accept(ctx context.Context) (relay.Offer, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-}
-
-// Dial is part of relay.Dialer.
-func (c *Converter) Dial(ctx context.Context, target netip.AddrPort) (relay.Stream, error) {
-	return c.DialFrom(ctx, netip.AddrPort{}, target)
-}
-
-// DialFrom is part of relay.SourceDialer. It notes for the client whether the target speaks Multipath TCP.
-func (c *Converter) DialFrom(ctx context.Context, client, target netip.AddrPort) (relay.Stream, error) {
-	conn, err := c.dial(ctx, "tcp", target.String())
-	if err != nil {
-		return nil, err
-	}
-	tcp := conn.(*net.TCPConn)
-	if speaks, err := tcp.MultipathTCP(); err == nil && speaks {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.spoken[client] = true
-	}
-	return relay.NetStream(tcp), nil
 }

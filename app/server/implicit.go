@@ -126,7 +126,7 @@ func (i *Implicit) tally() tally.Tally {
 func (i *Implicit) Run(ctx context.Context) (err error) {
 	defer i.engine.Close()
 	if i.cfg.Metrics != "" {
-		m, err := listenMetrics(i.cfg.Metrics, implicitGauges{i})
+		m, err := listenMetrics(i.cfg.Metrics, tallied{metricImplicit, i.tally})
 		if err != nil {
 			return err
 		}

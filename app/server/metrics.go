@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"tandem/app/tally"
 )
 
 // checkMetrics says why metrics are not served at an address; "": they are not wanted.
@@ -101,18 +103,27 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	gauge(metricFiles, float64(files))
 }
 
-var metricImplicit = prometheus.NewDesc("tandem_implicit_counted_total",
-	"What the proxy has counted: connections, options, limits, what was dropped or refused, by counter.", []string{"counter"}, nil)
+var (
+	metricImplicit = counted("implicit", "What the proxy has counted: connections, options, limits, what was dropped or refused, by counter.")
+	metricConvert  = counted("convert", "What the converter has counted: clients, questions, limits, what was refused, by counter.")
+)
 
-// implicitGauges asks an implicit proxy when Prometheus asks for it.
-type implicitGauges struct{ proxy *Implicit }
+func counted(program, help string) *prometheus.Desc {
+	return prometheus.NewDesc("tandem_"+program+"_counted_total", help, []string{"counter"}, nil)
+}
+
+// A tallied proxy is asked when Prometheus asks for it.
+type tallied struct {
+	desc  *prometheus.Desc
+	tally func() tally.Tally
+}
 
 // Describe tells what Collect gives.
-func (implicitGauges) Describe(ch chan<- *prometheus.Desc) { ch <- metricImplicit }
+func (t tallied) Describe(ch chan<- *prometheus.Desc) { ch <- t.desc }
 
 // Collect pictures the proxy.
-func (g implicitGauges) Collect(ch chan<- prometheus.Metric) {
-	for name, n := range g.proxy.tally() {
-		ch <- prometheus.MustNewConstMetric(metricImplicit, prometheus.CounterValue, float64(n), name)
+func (t tallied) Collect(ch chan<- prometheus.Metric) {
+	for name, n := range t.tally() {
+		ch <- prometheus.MustNewConstMetric(t.desc, prometheus.CounterValue, float64(n), name)
 	}
 }

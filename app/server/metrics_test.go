@@ -70,3 +70,32 @@ func TestCountersOutliveSessions(t *testing.T) {
 		}
 	}
 }
+
+// TestConvertMetrics: what a converter has counted is told while it runs, to this machine alone.
+func TestConvertMetrics(t *testing.T) {
+	if _, err := NewConverter(ConvertConfig{Metrics: "0.0.0.0:9100"}); err == nil || !strings.Contains(err.Error(), "loopback") {
+		t.Errorf("for everybody: %v", err)
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := free.Addr().String()
+	free.Close()
+	b := newBureau(t, ConvertConfig{Metrics: at})
+	c, err := net.Dial("tcp", b.c.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	apptest.Until(t, "the client is counted", func() bool {
+		r, err := http.Get("http://" + at + "/metrics")
+		if err != nil {
+			return false // it is about to listen
+		}
+		defer r.Body.Close()
+		text, _ := io.ReadAll(r.Body)
+		return strings.Contains(string(text), `tandem_convert_counted_total{counter="clients"} 1`) &&
+			strings.Contains(string(text), `tandem_convert_counted_total{counter="foreign"} 0`)
+	})
+}

@@ -19,7 +19,10 @@ const connectionsHelp = `List the connections that programs have through the hub
 
   N                        show it: how it was begun, how long it may be idle, and its subflows, which are what of it goes over
                            each link, and how fast they may be
+  N --watch                say what happens to its subflows, a line each, until it is over or you interrupt
   N close                  end it: its program is told that it was reset
+  N remove LINK            have it use that link no more, and tell the other end so
+  N add LINK               have it use a link again
   N subflow open LINK      have it use a link that it does not use
   N subflow ID close       have it use that link no more, as soon as another carries what it would
   N subflow ID backup      have it use that link only when no other works
@@ -28,18 +31,19 @@ const connectionsHelp = `List the connections that programs have through the hub
 What is done to one connection leaves the others as they are; tandem link is for all.`
 
 // A lookup is what is wanted of connections, as it was typed.
-type lookup struct{ json, trace, backup, reset bool }
+type lookup struct{ json, trace, watch, backup, reset bool }
 
 func connectionsCommand(o *options) *cobra.Command {
 	var l lookup
 	c := &cobra.Command{
-		Use: "connections [N [close | subflow open LINK | subflow ID close|backup|primary]]", Short: "List the connections, show one, or close or move it",
+		Use: "connections [N [close | add LINK | remove LINK | subflow open LINK | subflow ID close|backup|primary]]", Short: "List the connections, show one, or close or move it",
 		Long: connectionsHelp, Args: command.Arguments(0, 4, "that is too much: tandem connections --help says what there is"),
 	}
 	f := c.Flags()
 	f.SortFlags = false
 	f.BoolVar(&l.json, "json", false, "list or show as one line of JSON")
 	f.BoolVar(&l.trace, "trace", false, "show its last events too")
+	f.BoolVar(&l.watch, "watch", false, "say what happens to its subflows, until interrupted")
 	f.BoolVar(&l.backup, "backup", false, "open a subflow that is used only when no other works")
 	f.BoolVar(&l.reset, "reset", false, "close a subflow at once: what it holds goes out over others")
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -68,10 +72,16 @@ func (l *lookup) read(words []string) (do errand, fits lookup, err error) {
 		return nil, fits, fmt.Errorf("%q is not the number of a connection: tandem connections lists them", words[0])
 	}
 	switch rest := words[1:]; {
+	case len(rest) == 0 && l.watch:
+		return l.follow(n), lookup{json: true, watch: true}, nil
 	case len(rest) == 0:
 		return l.show(n), lookup{json: true, trace: true}, nil
 	case rest[0] == "close" && len(rest) == 1:
 		return closing(n), fits, nil
+	case (rest[0] == "add" || rest[0] == "remove") && len(rest) == 2:
+		return using(n, rest[1], rest[0] == "add"), fits, nil
+	case rest[0] == "add" || rest[0] == "remove":
+		return nil, fits, fmt.Errorf("%s wants the name of a link", rest[0])
 	case rest[0] == "subflow" && len(rest) == 3 && rest[1] == "open":
 		return l.open(n, rest[2]), lookup{backup: true}, nil
 	case rest[0] == "subflow" && len(rest) == 3:
@@ -79,7 +89,7 @@ func (l *lookup) read(words []string) (do errand, fits lookup, err error) {
 	case rest[0] == "subflow":
 		return nil, fits, errors.New("subflow wants two words: open LINK, or ID and one of close, backup and primary")
 	}
-	return nil, fits, fmt.Errorf("%q is neither close nor subflow", strings.Join(words[1:], " "))
+	return nil, fits, fmt.Errorf("%q is none of close, add, remove and subflow", strings.Join(words[1:], " "))
 }
 
 // unfit says which flag means nothing here.
@@ -87,7 +97,7 @@ func (l *lookup) unfit(fits lookup) error {
 	for _, f := range []struct {
 		name       string
 		given, fit bool
-	}{{"json", l.json, fits.json}, {"trace", l.trace, fits.trace}, {"backup", l.backup, fits.backup}, {"reset", l.reset, fits.reset}} {
+	}{{"json", l.json, fits.json}, {"trace", l.trace, fits.trace}, {"watch", l.watch, fits.watch}, {"backup", l.backup, fits.backup}, {"reset", l.reset, fits.reset}} {
 		if f.given && !f.fit {
 			return fmt.Errorf("--%s means nothing here", f.name)
 		}
@@ -127,6 +137,20 @@ func closing(n int) errand {
 		err := daemon.CloseConnection(ctx, n)
 		if err == nil {
 			fmt.Fprintf(out, "Connection %d is closed.\n", n)
+		}
+		return err
+	}
+}
+
+func using(n int, link string, use bool) errand {
+	return func(ctx context.Context, daemon *control.Client, out io.Writer) error {
+		err := daemon.UseLink(ctx, n, link, use)
+		switch {
+		case err != nil:
+		case use:
+			fmt.Fprintf(out, "Connection %d uses %s from now on.\n", n, link)
+		default:
+			fmt.Fprintf(out, "Connection %d uses %s no more, as soon as another link carries what it would.\n", n, link)
 		}
 		return err
 	}
@@ -206,11 +230,11 @@ func writeConnection(out io.Writer, c control.Connection) error {
 	}
 	fmt.Fprintf(out, "\ntoken %08x, %s sent again over another link, %s wait to be sent, %s to be read\n", c.Token,
 		scaled(float64(c.Resent), "B"), scaled(float64(c.SendQueue), "B"), scaled(float64(c.RecvQueue), "B"))
-	fmt.Fprintf(out, "begun by %s%s, scheduler %s, %s\n\n", c.Establish, haste(c.FastOpen), c.Scheduler, patience(c.Inactivity))
+	fmt.Fprintf(out, "begun by %s%s%s, scheduler %s, %s\n\n", c.Establish, haste(c.FastOpen), wayOf(c.Via), c.Scheduler, patience(c.Inactivity))
 	err = table(out, func(w io.Writer) {
 		fmt.Fprintln(w, "ID\tLINK\tSTATE\tUSE\tRTT\tWINDOW\tIN FLIGHT\tSENT\tRECEIVED\tRESENT\tLIMIT\tADDRESSES")
 		for _, f := range c.Subflows {
-			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%v > %v\n", f.ID, f.Link, f.State, useOf(f), roundTrip(f.RTT),
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%v > %v\n", f.ID, f.Link, f.State, useOf(f), latency(f),
 				scaled(float64(f.Window), "B"), scaled(float64(f.Outstanding), "B"),
 				scaled(float64(f.Sent), "B"), scaled(float64(f.Received), "B"), f.Retransmits, limitOf(f), f.Local, f.Remote)
 		}
@@ -227,6 +251,25 @@ func haste(octets int) string {
 		return ""
 	}
 	return fmt.Sprintf(" with %d octets in the SYN", octets)
+}
+
+// wayOf says what people would not expect: another way than through the hub.
+func wayOf(via control.Via) string {
+	return map[control.Via]string{
+		control.ViaProxy:    ", through the proxy",
+		control.ViaBypass:   ", past the proxy, since the target speaks Multipath TCP itself",
+		control.ViaDirect:   ", past the proxy, which is of no use now",
+		control.ViaImplicit: ", to the target or a proxy on the way",
+	}[via]
+}
+
+// latency is that of there and back, and as far as they are known of either, of which only differences between links count.
+func latency(f control.Subflow) string {
+	text := roundTrip(f.RTT)
+	if f.Forward != 0 || f.Backward != 0 {
+		text += fmt.Sprintf(" (%.1f there, %.1f back)", f.Forward, f.Backward)
+	}
+	return text
 }
 
 // patience says how long a connection may be idle.

@@ -39,9 +39,9 @@ func (p *pretender) Connections(ctx context.Context) ([]control.Connection, erro
 
 func (p *pretender) Connection(_ context.Context, n int) (control.Connection, error) {
 	return control.Connection{
-		Number: 7, Target: netip.MustParseAddrPort("192.0.2.1:443"), State: "open", Opened: time.Now(), Multipath: true, FastOpen: 26, Establish: "timer", Scheduler: "owl", Token: 0xabc, Trace: "1s open\n",
+		Number: 7, Target: netip.MustParseAddrPort("192.0.2.1:443"), State: "open", Opened: time.Now(), Multipath: true, FastOpen: 26, Establish: "timer", Via: control.ViaBypass, Scheduler: "owl", Token: 0xabc, Trace: "1s open\n",
 		Subflows: []control.Subflow{
-			{ID: 1, Link: "wlan0", State: "ESTABLISHED", Established: true, RTT: 21.5, Window: 14000},
+			{ID: 1, Link: "wlan0", State: "ESTABLISHED", Established: true, RTT: 21.5, Forward: 12.5, Backward: 9, Window: 14000},
 			{ID: 2, Link: "wwan0", State: "ESTABLISHED", Established: true, Backup: true},
 			{ID: 3, Link: "eth0", State: "SYN-SENT"},
 		},
@@ -50,6 +50,18 @@ func (p *pretender) Connection(_ context.Context, n int) (control.Connection, er
 func (p *pretender) CloseConnection(_ context.Context, n int) error { return p.note(n, "close") }
 func (p *pretender) OpenSubflow(_ context.Context, n int, o control.SubflowOpen) (int, error) {
 	return 4, p.note(n, "open %s %v", o.Link, o.Backup)
+}
+func (p *pretender) UseLink(_ context.Context, n int, link string, use bool) error {
+	return p.note(n, "use %s %v", link, use)
+}
+func (p *pretender) Events(_ context.Context, n int, tell func(control.Event) error) error {
+	err := p.note(n, "watch")
+	for _, kind := range []string{"added", "removed"} {
+		if err == nil {
+			err = tell(control.Event{Kind: kind, Subflow: 2, Link: "wwan0"})
+		}
+	}
+	return err
 }
 func (p *pretender) ChangeSubflow(_ context.Context, n, id int, change control.SubflowChange) error {
 	text, _ := json.Marshal(change)
@@ -88,8 +100,13 @@ func TestVerbsOfConnections(t *testing.T) {
 	for _, c := range []struct{ line, said, asked string }{
 		{"connections", "wlan0, wwan0, eth0", "show"},
 		{"connections 7", "ESTABLISHED  backup here", "show"},
-		{"connections 7", "begun by timer with 26 octets in the SYN, scheduler owl, may be idle for ever\n", "show"},
+		{"connections 7", "begun by timer with 26 octets in the SYN, past the proxy, since the target speaks Multipath TCP itself, scheduler owl, may be idle for ever\n", "show"},
+		{"connections 7", "21.5 ms (12.5 there, 9.0 back)", "show"},
 		{"connections 7 --trace", "1s open", "show"},
+		{"connections 7 --watch", "subflow 2 over wwan0: removed\nConnection 7 is over.\n", "watch"},
+		{"connections 7 --watch --json", `"kind":"removed","subflow":2,"link":"wwan0"`, "watch"},
+		{"connections 7 add wwan0", "Connection 7 uses wwan0 from now on.\n", "use wwan0 true"},
+		{"connections 7 remove wwan0", "Connection 7 uses wwan0 no more", "use wwan0 false"},
 		{"connections 7 close", "Connection 7 is closed.\n", "close"},
 		{"connections 7 subflow open eth1", "Connection 7 opens subflow 4 over eth1", "open eth1 false"},
 		{"connections 7 subflow open eth1 --backup", "subflow 4 over eth1", "open eth1 true"},
@@ -104,7 +121,7 @@ func TestVerbsOfConnections(t *testing.T) {
 			t.Errorf("%s: asked %q, want %q", c.line, p.calls, want)
 		}
 	}
-	for _, line := range []string{"8", "8 close", "8 subflow open eth1", "8 subflow 2 close"} {
+	for _, line := range []string{"8", "8 --watch", "8 add eth1", "8 remove eth1", "8 close", "8 subflow open eth1", "8 subflow 2 close"} {
 		m.types(1, "connection 8: not found", append([]string{"connections"}, strings.Fields(line)...)...)
 	}
 }
@@ -131,14 +148,20 @@ func TestShowConnection(t *testing.T) {
 		t.Errorf("%+v, %v", all, err)
 	}
 	m.types(0, "subflow ID backup", "connections", "--help")
+	m.types(0, "what\nit downloads the hub sends, by its own (tandem-hub run --cost-v, --cost-rate)", "set", "--help")
 }
 
 func TestMisuseOfConnections(t *testing.T) {
 	m := newTerminal(t)
 	for line, want := range map[string]string{
 		"0":                          `"0" is not the number of a connection`,
-		"7 open":                     `"open" is neither close nor subflow`,
-		"7 close now":                `"close now" is neither close nor subflow`,
+		"7 open":                     `"open" is none of close, add, remove and subflow`,
+		"7 close now":                `"close now" is none of close, add, remove and subflow`,
+		"7 remove":                   "remove wants the name of a link",
+		"7 add a b":                  "add wants the name of a link",
+		"--watch":                    "--watch means nothing here",
+		"7 close --watch":            "--watch means nothing here",
+		"7 --watch --trace":          "--trace means nothing here",
 		"7 subflow":                  "subflow wants two words",
 		"7 subflow 2":                "subflow wants two words",
 		"7 subflow two close":        `"two" is neither open nor the number of a subflow: tandem connections 7 lists them`,
@@ -151,6 +174,48 @@ func TestMisuseOfConnections(t *testing.T) {
 		"7 subflow open a --reset":   "--reset means nothing here",
 	} {
 		m.types(2, want, append([]string{"connections"}, strings.Fields(line)...)...)
+	}
+}
+
+// TestEventLine: what happened to a subflow is said in a line, with why and with what was lost.
+func TestEventLine(t *testing.T) {
+	at := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
+	for want, e := range map[string]control.Event{
+		"added, 10.0.0.2:4000 > 192.0.2.1:443":   {Kind: "added", Local: netip.MustParseAddrPort("10.0.0.2:4000"), Remote: netip.MustParseAddrPort("192.0.2.1:443")},
+		"established":                            {Kind: "established", Backup: true},
+		"backup there":                           {Kind: "priority", PeerBackup: true},
+		"primary":                                {Kind: "priority"},
+		"the connection is one of TCP":           {Kind: "fallback"},
+		"removed: no answer":                     {Kind: "removed", Reason: "no answer"},
+		"removed (3 events before it were lost)": {Kind: "removed", Missed: 3},
+	} {
+		e.Time, e.Subflow, e.Link = at, 2, "wwan0"
+		if got := eventLine(e); got != "15:04:05 subflow 2 over wwan0: "+want {
+			t.Errorf("%+v: %q, want %q", e, got, want)
+		}
+	}
+}
+
+// TestLatency: either direction's is said where it is known, be it less than the reference.
+func TestLatency(t *testing.T) {
+	for want, f := range map[string]control.Subflow{
+		"-": {}, "21.5 ms": {RTT: 21.5}, "21.5 ms (12.5 there, 9.0 back)": {RTT: 21.5, Forward: 12.5, Backward: 9}, "20.0 ms (-2.0 there, 22.0 back)": {RTT: 20, Forward: -2, Backward: 22},
+	} {
+		if got := latency(f); got != want {
+			t.Errorf("%+v: %q, want %q", f, got, want)
+		}
+	}
+}
+
+// TestWayOf: that a connection does not go through the hub is said.
+func TestWayOf(t *testing.T) {
+	for via, want := range map[control.Via]string{
+		control.ViaHub: "", control.ViaProxy: "through the proxy", control.ViaBypass: "speaks Multipath TCP itself",
+		control.ViaDirect: "which is of no use now", control.ViaImplicit: "or a proxy on the way",
+	} {
+		if got := wayOf(via); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", via, got, want)
+		}
 	}
 }
 

@@ -110,7 +110,8 @@ func onOff(text string) (on bool, err error) {
 const setHelp = `Say how connections are carried, now and after a restart, whatever tandem run was told.
 
 Those that begin from now on begin as --establish and --address say, and all end as --inactivity says. The rest counts from
-the next tandem up on, after tandem down, or from the next start.`
+the next tandem up on, after tandem down, or from the next start. --cost-v and --cost-rate rule what this device sends; what
+it downloads the hub sends, by its own (tandem-hub run --cost-v, --cost-rate).`
 
 func setCommand(o *options) *cobra.Command {
 	var h habits

@@ -69,6 +69,10 @@ func (a *agreeable) Connection(context.Context, int) (control.Connection, error)
 func (a *agreeable) OpenSubflow(context.Context, int, control.SubflowOpen) (int, error) {
 	return 1, a.tell("connections")
 }
+func (a *agreeable) UseLink(context.Context, int, string, bool) error { return a.tell("connections") }
+func (a *agreeable) Events(context.Context, int, func(control.Event) error) error {
+	return a.tell("connections")
+}
 func (a *agreeable) ChangeSubflow(context.Context, int, int, control.SubflowChange) error {
 	return a.tell("connections")
 }

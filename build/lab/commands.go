@@ -16,14 +16,20 @@ func commands() []trial {
 	return []trial{
 		{"1 tandem set --establish MODE", "MODE in connections N; target dialled once", establishes},
 		{"1 a slow target is no dead path (HELD)", "no switch, one connection at the target", slowTarget},
-		{"2 tandem set --inactivity 2h,request", "7200 s, asked of the hub", waits},
-		{"3 tandem link wwan0 --limit-down, 1 connection", "± 5 % in any second, inner octets", limitedDown(1)},
-		{"3 tandem link wwan0 --limit-down, 20 connections", "± 5 % in any second, inner octets", limitedDown(20)},
+		{"2 tandem set --inactivity 2h,request", "7200 s, R=1; the hub counts it", waits},
+		{"3 tandem link wwan0 --limit-down, 1 connection", "± 5 % in any second, inner octets", limited(1, false)},
+		{"3 tandem link wwan0 --limit-down, 20 connections", "± 5 % in any second, inner octets", limited(20, false)},
+		{"3 tandem link wwan0 --limit-up, 20 connections", "± 5 % in any second, inner octets", limited(20, true)},
 		{"5 inside the carrier (also 12: heard, redirected)", "no TCP in sight of the links", hidden},
 		{"7 ip address change ... preferred_lft 0 valid_lft 4", "no stall > 300 ms, all octets", leaves},
-		{"8 tandem connections N ...", "shown, closed, opened, spared, ended", looksAfter},
-		{"10 tandem link wlan0 --price 5, --scheduler cost", "8 Mbit/s: ≤ 5 % dear; 40: the excess", paysLittle},
-		{"done 2 auto through the hub, link black-holed", "≤ 2 × 60 + 50 ms", connectsInTime},
+		{"7 both links lost for 65 s, --inactivity 10m", "digest of all", outlives},
+		{"8 tandem connections N ...", "shown, closed, opened, removed, added, spared, ended", looksAfter},
+		{"9 tandem set --scheduler owl, 10 + 90, 60 + 20 ms", "≥ 90 % over the quicker way up", quickerUp},
+		{"10 tandem link wlan0 --price 5, --scheduler cost", "8 Mbit/s: ≤ 5 % dear; 40: the excess", paysLittle()},
+		{"10 tandem link wlan0 --price 5, --scheduler cost, down", "8 Mbit/s: ≤ 5 % dear; 40: the excess", paysLittle("-R")},
+		{"done 2 auto through the hub, link black-holed", "each of 3 ≤ 2 × 60 + 50 ms", connectsInTime(true, 170*time.Millisecond)},
+		{"done 2 auto through the hub, both links up", "median of 3 ≤ 30 ms: the faster has 20", connectsInTime(false, 30*time.Millisecond)},
+		{"done 2 auto through the hub, default link slower", "median of 3 ≤ 75 ms: the faster has 60", defaultSlower},
 	}
 }
 
@@ -238,6 +244,10 @@ func waits(ctx context.Context, h *household) (string, error) {
 		return "", err
 	}
 	defer h.clientVerb(ctx, "set", "--inactivity", "none")
+	before, err := h.hubCounted(ctx, "inactivity_times")
+	if err != nil {
+		return "", err
+	}
 	j, c, err := h.slow(ctx)
 	if err != nil {
 		return "", err
@@ -250,7 +260,37 @@ func waits(ctx context.Context, h *household) (string, error) {
 	if !strings.Contains(said, "2h0m0s") {
 		failed = fmt.Errorf("tandem says %q", said)
 	}
-	return fmt.Sprintf("own %.0f s, request %t", c.Inactivity.Own, c.Inactivity.Request), errors.Join(err, failed)
+	heard := h.until(ctx, func() error {
+		now, err := h.hubCounted(ctx, "inactivity_times")
+		if err == nil && now <= before {
+			err = fmt.Errorf("the hub has heard %d times of it, as before", now)
+		}
+		return err
+	})
+	return fmt.Sprintf("own %.0f s, request %t, heard by the hub", c.Inactivity.Own, c.Inactivity.Request), errors.Join(err, failed, heard)
+}
+
+// hubCounted is what the hub has counted of the laptop.
+func (h *household) hubCounted(ctx context.Context, counter string) (uint64, error) {
+	out, err := h.hubVerb(ctx, "devices", "--json")
+	if err != nil {
+		return 0, err
+	}
+	var listing struct {
+		Devices []struct {
+			Name     string
+			Counters map[string]uint64
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &listing); err != nil {
+		return 0, err
+	}
+	for _, d := range listing.Devices {
+		if n, counted := d.Counters[counter]; d.Name == "laptop" && counted {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("the hub counts no %s of the laptop", counter)
 }
 
 // looksAfter does to a connection all that the command line has for one.
@@ -286,6 +326,8 @@ func looksAfter(ctx context.Context, h *household) (string, error) {
 	}
 	do("one link", func(c connection) bool { return strings.Join(c.live(), " ") == "wlan0" }, "subflow", strconv.Itoa(first), "close")
 	do("both links again", both, "subflow", "open", "wwan0")
+	do("one link after remove", func(c connection) bool { return strings.Join(c.live(), " ") == "wlan0" }, "remove", "wwan0")
+	do("both links after add", both, "add", "wwan0")
 	second, _ := of(c, "wwan0")
 	do("one spared", spared(true), "subflow", strconv.Itoa(second), "backup")
 	do("none spared", spared(false), "subflow", strconv.Itoa(second), "primary")
@@ -303,74 +345,4 @@ func looksAfter(ctx context.Context, h *household) (string, error) {
 		return "", errors.New("the program does not hear that its connection ended")
 	}
 	return fmt.Sprintf("N %s: closed %d, opened %d, backup, primary; %s", n, first, second, strings.TrimSpace(j.tail())), nil
-}
-
-// paysLittle: the quicker link is dear, so the other one carries what it can.
-func paysLittle(ctx context.Context, h *household) (string, error) {
-	again := func(scheduler string) error {
-		_, err := h.clientVerb(ctx, "set", "--scheduler", scheduler)
-		if err == nil {
-			_, err = h.clientVerb(ctx, "down")
-		}
-		if err == nil {
-			_, err = h.clientVerb(ctx, "up")
-		}
-		return errors.Join(err, h.connected(ctx, "wlan0", "wwan0"))
-	}
-	if err := again("cost"); err != nil {
-		return "", err
-	}
-	defer again("earliest")
-	if _, err := h.clientVerb(ctx, "link", "wlan0", "--price", "5"); err != nil {
-		return "", err
-	}
-	defer h.clientVerb(ctx, "link", "wlan0", "--price", "0")
-	var w wrong
-	figure := ""
-	for _, wanted := range []float64{8, 40} {
-		before := h.forwarded()
-		var r iperf
-		err := h.until(ctx, func() (err error) { // the server may not be done with the one before
-			before = h.forwarded()
-			r, err = h.iperf(ctx, "-b", fmt.Sprintf("%.0fM", wanted), "-t", "5")
-			return err
-		})
-		if err != nil {
-			return "", err
-		}
-		after := h.forwarded()
-		dear, cheap := float64(after[0]-before[0])*octetBits/5e6, float64(after[1]-before[1])*octetBits/5e6
-		figure += fmt.Sprintf("%.0f: cheap %.1f, dear %.1f; ", wanted, cheap, dear)
-		w.unless(r.End.Received.BitsPerSecond > 0.9*wanted*1e6, "%.1f Mbit/s of %.0f", r.End.Received.BitsPerSecond/1e6, wanted)
-		if wanted < 20 {
-			w.unless(dear < 0.05*wanted, "the dear link carries what the cheap one could")
-		} else {
-			w.unless(cheap > 25.5 && dear > 8, "the excess does not go over the dear link alone")
-		}
-	}
-	return strings.TrimSuffix(figure, "; "), w.err()
-}
-
-// connectsInTime: the better link loses everything from right before a program asks for its connection.
-func connectsInTime(ctx context.Context, h *household) (string, error) {
-	var took []string
-	var w wrong
-	for range 3 {
-		if err := h.connected(ctx, "wlan0", "wwan0"); err != nil {
-			return "", err
-		}
-		h.silence(true, 0)
-		said, err := h.ask(ctx, h.laptop, "curl", "-sS", "-o", "/dev/null", "-w", "%{time_connect}", url(webHost, "/who"))
-		h.silence(false, 0)
-		if err != nil {
-			return "", err
-		}
-		seconds, err := strconv.ParseFloat(said.out, 64)
-		if err != nil || said.code != 0 {
-			return "", fmt.Errorf("curl: %s %s", said.out, said.err)
-		}
-		took = append(took, fmt.Sprintf("%.0f", seconds*1000))
-		w.unless(seconds <= 0.170, "too late")
-	}
-	return strings.Join(took, ", ") + " ms", w.err()
 }

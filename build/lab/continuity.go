@@ -15,9 +15,10 @@ import (
 // continuity are what 5G sessions do to addresses (draft-defoy-mptcp-considerations-for-5g-01).
 func continuity() []seed {
 	const delay = 15 * time.Millisecond
-	one := func(linger time.Duration) func() rigging {
+	one := func(cfg mptcp.Config) func() rigging {
 		return func() rigging {
-			g := rigging{later: true, near: mptcp.Config{Establish: engine.Classic, Linger: linger}}
+			cfg.Establish = engine.Classic
+			g := rigging{later: true, near: cfg}
 			for range 2 {
 				g.links = append(g.links, symmetric(20e6, delay))
 			}
@@ -25,9 +26,12 @@ func continuity() []seed {
 		}
 	}
 	return []seed{
-		{"7 make before break (SSC mode 3)", "no stall > 200 ms, MP_PRIO, REMOVE_ADDR", onRig(one(0), makesBefore)},
-		{"7 break before make, 4 s (SSC mode 2)", "all octets, no FIN from the lost address", onRig(one(0), breaksBefore)},
-		{"7 break before make for longer than it lingers", "ETIMEDOUT after 2 s", onRig(one(2*time.Second), breaksForLong)},
+		{"7 make before break (SSC mode 3)", "no stall > 200 ms, MP_PRIO, REMOVE_ADDR", onRig(one(mptcp.Config{}), makesBefore)},
+		{"7 break before make, 4 s (SSC mode 2)", "all octets, nothing from it, REMOVE_ADDR", onRig(one(mptcp.Config{}), breaksBefore)},
+		{"7 break before make for longer than it lingers", "ETIMEDOUT after 2 s", onRig(one(mptcp.Config{Linger: 2 * time.Second}), breaksForLong)},
+		{"7 break before make, 4 s, with Linger of 2 s and an inactivity time", "all octets, nothing from it, REMOVE_ADDR", onRig(one(mptcp.Config{
+			Linger: 2 * time.Second, Inactivity: engine.Inactivity{Time: time.Minute}}), breaksBefore)},
+		{"7 break before make beyond the inactivity time", "ETIMEDOUT after 2 s", onRig(one(mptcp.Config{Inactivity: engine.Inactivity{Time: 2 * time.Second}}), breaksForLong)},
 	}
 }
 
@@ -103,10 +107,15 @@ func breaksBefore(ctx context.Context, r *rig) (string, error) {
 	if err := <-done; err != nil {
 		return "", err
 	}
+	n, err := r.counted(ctx, "RmAddr", 1)
+	if err != nil {
+		return "", err
+	}
 	all, err := r.sights(ctx, "tcp")
 	if err != nil {
 		return "", err
 	}
+	removed := those(via(all, 1, false), func(s sight) bool { return s.has(subRemove) })
 	said := those(via(all, 0, false), func(s sight) bool { return s.at > lost })
 	joins := those(via(all, 1, false), func(s sight) bool { return s.asks() && s.has(subJoin) })
 	data := those(via(all, 1, true), func(s sight) bool { return s.octets > 0 })
@@ -114,10 +123,12 @@ func breaksBefore(ctx context.Context, r *rig) (string, error) {
 	w.unless(len(said) == 0, "%d segments from the lost address", len(said))
 	w.unless(got < moved && got < before+1e6, "octets came without a link")
 	w.unless(len(joins) > 0 && len(data) > 0, "%d joins", len(joins))
+	w.unless(len(removed) > 0, "no REMOVE_ADDR over the new link")
 	if w.err() != nil {
 		return "", w.err()
 	}
-	return fmt.Sprintf("0 segments from it; MP_JOIN %s, data %s after the new one", milliseconds(joins[0].at-back), milliseconds(data[0].at-back)), nil
+	return fmt.Sprintf("0 segments from it; MP_JOIN %s, data %s after the new one; RmAddr %d",
+		milliseconds(joins[0].at-back), milliseconds(data[0].at-back), n["RmAddr"]), nil
 }
 
 func breaksForLong(ctx context.Context, r *rig) (string, error) {

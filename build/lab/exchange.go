@@ -45,13 +45,13 @@ func (r *rig) talkOnce(ctx context.Context, opt engine.DialOptions, up, down int
 }
 
 // talkEarly is talkOnce whose first octets are there before the SYN leaves.
-func (r *rig) talkEarly(ctx context.Context, up, down int64) (*engine.Conn, error) {
+func (r *rig) talkEarly(ctx context.Context, opt engine.DialOptions, up, down int64) (*engine.Conn, error) {
 	first := binary.BigEndian.AppendUint64(nil, uint64(down))
-	first, err := io.ReadAll(io.MultiReader(bytes.NewReader(first), io.LimitReader(octets(1), earlyOctets)))
-	if err != nil {
+	var err error
+	if opt.First, err = io.ReadAll(io.MultiReader(bytes.NewReader(first), io.LimitReader(octets(1), earlyOctets))); err != nil {
 		return nil, err
 	}
-	c, err := r.near.bond.Open(target, engine.DialOptions{First: first})
+	c, err := r.near.bond.Open(target, opt)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tandem/engine"
+	"tandem/engine/mptcp"
 	"tandem/engine/wire"
 )
 
@@ -28,6 +29,8 @@ func fastOpen() []seed {
 		{"6 TFO, kernel dials: all taken (B, fig. 19)", "SSN 1 behind the octets of the SYN", onRig(fast(whole), opensFastHere(whole))},
 		{"6 TFO, kernel dials: none taken", "all octets; Linux maps none of the SYN's", onRig(fast(0), opensFastHere(0))},
 		{"6 TFO, kernel dials: some taken", "all octets; Linux maps none of the SYN's", onRig(fast(shortened), opensFastHere(shortened))},
+		{"6 no cookie, octets in the SYN all the same: taken", "no cookie; SSN 1 behind them", onRig(fast(whole), opensBare(true))},
+		{"6 no cookie, octets in the SYN all the same: not taken", "no cookie; SSN 1 at the first octet", onRig(fast(whole), opensBare(false))},
 		{"6 no TFO: nothing in the SYN", "0 octets", onRig(begins(engine.Classic, nil, 10*time.Millisecond), opensSlowly)},
 	}
 }
@@ -55,10 +58,10 @@ func shortens(keep int) func(toNear bool, pkt []byte) []byte {
 // opensFast: a cookie is asked for, and used.
 func opensFast(keep int) func(ctx context.Context, r *rig) (string, error) {
 	return func(ctx context.Context, r *rig) (string, error) {
-		if _, err := r.talkEarly(ctx, 2000, 0); err != nil {
+		if _, err := r.talkEarly(ctx, engine.DialOptions{}, 2000, 0); err != nil {
 			return "", err
 		}
-		if _, err := r.talkEarly(ctx, 500_000, 500_000); err != nil {
+		if _, err := r.talkEarly(ctx, engine.DialOptions{}, 500_000, 500_000); err != nil {
 			return "", err
 		}
 		n, err := readCounters(ctx, r.host)
@@ -72,18 +75,43 @@ func opensFast(keep int) func(ctx context.Context, r *rig) (string, error) {
 
 // opensFastInVain: the kernel has given a cookie and takes it no more.
 func opensFastInVain(ctx context.Context, r *rig) (string, error) {
-	if _, err := r.talkEarly(ctx, 2000, 0); err != nil {
+	if _, err := r.talkEarly(ctx, engine.DialOptions{}, 2000, 0); err != nil {
 		return "", err
 	}
 	if err := r.host.sysctl("net.ipv4.tcp_fastopen=0"); err != nil {
 		return "", err
 	}
-	c, err := r.talkEarly(ctx, 500_000, 500_000)
+	c, err := r.talkEarly(ctx, engine.DialOptions{}, 500_000, 500_000)
 	if err == nil && c.Info().FastOpen > 0 {
 		err = errors.New("the octets of the SYN were taken")
 	}
 	figure, mapped := r.mapsBehind(ctx, true, 0)
 	return figure, errors.Join(err, mapped)
+}
+
+// bareFastOpens is allFastOpens, and has the kernel take octets of SYNs without a cookie, too.
+const bareFastOpens = "1539"
+
+// opensBare: octets ride in the SYN for a server that is made for it, or is believed to be.
+func opensBare(taken bool) func(ctx context.Context, r *rig) (string, error) {
+	return func(ctx context.Context, r *rig) (string, error) {
+		keep := 0
+		if taken {
+			keep = whole
+			if err := r.host.sysctl("net.ipv4.tcp_fastopen=" + bareFastOpens); err != nil {
+				return "", err
+			}
+		}
+		if _, err := r.talkEarly(ctx, engine.DialOptions{DialOptions: mptcp.DialOptions{Early: true}}, 300_000, 300_000); err != nil {
+			return "", err
+		}
+		figure, err := r.mapsBehind(ctx, true, keep)
+		cookies, failed := r.sights(ctx, "tcp.option_kind == 34")
+		if failed == nil && len(cookies) > 0 {
+			failed = errors.New("a cookie is spoken of")
+		}
+		return figure, errors.Join(err, failed)
+	}
 }
 
 // opensFastHere: the kernel asks the engine for a cookie, and uses it.
@@ -130,7 +158,7 @@ func (r *rig) mapsBehind(ctx context.Context, fromNear bool, keep int) (string, 
 	}
 	maps := 0
 	for _, s := range all {
-		ssn, length, ok := mappingOf(s.option(subDSS))
+		_, ssn, length, ok := mappingOf(s.option(subDSS))
 		if !ok || s.extra[0] != syn.extra[0] || s.octets == 0 || s.from != syn.from {
 			continue
 		}
@@ -151,10 +179,10 @@ func decimal(text string) uint32 {
 	return n
 }
 
-// mappingOf is the SSN in a DSS option, and how many octets it maps, if it does.
-func mappingOf(o []byte) (ssn, length uint32, ok bool) {
+// mappingOf is what a DSS option maps, if it does: the DSN, of which the lower half is told, the SSN, and how many octets.
+func mappingOf(o []byte) (dsn, ssn, length uint32, ok bool) {
 	if len(o) < 2 || o[1]&4 == 0 {
-		return 0, 0, false
+		return 0, 0, 0, false
 	}
 	at := 2
 	switch {
@@ -163,18 +191,19 @@ func mappingOf(o []byte) (ssn, length uint32, ok bool) {
 	case o[1]&1 != 0:
 		at += 4
 	}
-	if at += 4; o[1]&8 != 0 {
+	if o[1]&8 != 0 {
 		at += 4
 	}
-	if len(o) < at+6 {
-		return 0, 0, false
+	if len(o) < at+10 {
+		return 0, 0, 0, false
 	}
-	return uint32(number(o[at : at+4])), uint32(number(o[at+4 : at+6])), true
+	o = o[at:]
+	return uint32(number(o[:4])), uint32(number(o[4:8])), uint32(number(o[8:10])), true
 }
 
 func opensSlowly(ctx context.Context, r *rig) (string, error) {
 	for range 2 {
-		if _, err := r.talkEarly(ctx, 2000, 1000); err != nil {
+		if _, err := r.talkEarly(ctx, engine.DialOptions{}, 2000, 1000); err != nil {
 			return "", err
 		}
 	}

@@ -24,12 +24,17 @@ func inactivity() []seed {
 			return g
 		}
 	}
+	known := func(p mptcp.Prototype) func() rigging {
+		return begins(engine.Classic, &mptcp.Config{Prototype: p}, delay)
+	}
 	told := engine.Inactivity{Time: 2 * time.Hour}
 	asks := engine.Inactivity{Time: 3 * time.Second, Request: true}
 	return []seed{
 		{"2 inactivity announced to the kernel", "ExpID 0x10: 7200 s, R=0; all octets", onRig(waits(told, nil), tellsTime)},
 		{"2 announced between our ends", "the peer keeps its own 200 s", onRig(waits(told, &engine.Inactivity{Time: 200 * time.Second}), honoured(200*time.Second))},
 		{"2 requested between our ends", "the peer takes over 3 s", onRig(waits(asks, &engine.Inactivity{Time: time.Second, Least: time.Second}), honoured(3*time.Second))},
+		{"2 the prototypes' 4 octets, forged, to who knows them", "77 s, requested, heard", onRig(known(mptcp.PrototypeInactivity), hearsPrototype(true))},
+		{"2 the prototypes' 4 octets, forged, to others", "ignored", onRig(known(mptcp.PrototypeIgnored), hearsPrototype(false))},
 		{"2 expiry with subflows", "MP_FASTCLOSE after 3 s, Inactive 1", onRig(waits(asks, nil), expires)},
 		{"2 expiry without a subflow", "after 3 s, in silence", onRig(waits(asks, nil), expiresAlone)},
 		{"2 keepalive every 2 s, 2 subflows, 8 s idle", "gaps ≤ 2.2 s, ≤ 2 packets per 1.5 s", onRig(func() rigging {
@@ -93,6 +98,41 @@ func honoured(want time.Duration) func(ctx context.Context, r *rig) (string, err
 		w.unless(heard > 0, "InactivityTimes is 0")
 		w.unless(there.Used == want, "the peer waits for %v", there.Used)
 		return fmt.Sprintf("said %v, request %t; the peer uses %v, InactivityTimes %d", here.Own, there.PeerRequests, there.Used, heard), w.err()
+	}
+}
+
+// hearsPrototype: the far end is sent the option of which both drafts have a prototype, and knows or knows not what it means.
+func hearsPrototype(knows bool) func(ctx context.Context, r *rig) (string, error) {
+	return func(ctx context.Context, r *rig) (string, error) {
+		const seconds = 77
+		s := &spy{}
+		r.made.tap = s.hear
+		c, _, err := r.dial(ctx, engine.DialOptions{}, 0)
+		if err != nil {
+			return "", err
+		}
+		peer, err := r.peer(ctx)
+		if err == nil {
+			err = until(ctx, "all is acknowledged", func() bool { return c.Info().SendQueue == 0 })
+		}
+		if err != nil {
+			return "", err
+		}
+		forged := s.forge(0, false, func(seg *wire.Segment) {
+			seg.Options.Has, seg.Options.Prototype = wire.HasPrototype, seconds
+		})
+		got := peer.Info().Received
+		r.put(0, false, forged)
+		if _, err = c.Write(make([]byte, 1000)); err == nil { // what the far end gets behind it
+			err = until(ctx, "octets behind it", func() bool { return peer.Info().Received > got })
+		}
+		if err != nil {
+			return "", err
+		}
+		is := peer.Info().Inactivity
+		var w wrong
+		w.unless(is.PeerRequests == knows && (is.Peer == seconds*time.Second) == knows && (is.Peer > 0) == knows, "%+v", is)
+		return fmt.Sprintf("% x: the peer has %v, requested %t", forged[len(forged)-wire.PrototypeLen:], is.Peer, is.PeerRequests), w.err()
 	}
 }
 

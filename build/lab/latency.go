@@ -21,6 +21,11 @@ func latency() []seed {
 			return g
 		}
 	}
+	three := func() rigging {
+		g := lopsided("owl", nil)()
+		g.links = append(g.links, symmetric(40e6, 50*time.Millisecond))
+		return g
+	}
 	const limit = "≥ 90 % over the quicker way"
 	own := &mptcp.Config{Paired: true, Scheduler: "owl"}
 	return []seed{
@@ -34,7 +39,69 @@ func latency() []seed {
 		{"9 owl: the ways change places, between our ends", "≥ 90 % over the other within 1 s", onRig(lopsided("owl", own), quickerWayMoves(func(r *rig) {
 			r.asymmetric(1)
 		}))},
+		{"9 owl: the way in use dies; 60 + 20 or 20 + 90 ms left", "≥ 90 % sent again over the quicker way", onRig(three, withOneClock(sentAgain))},
 	}
+}
+
+// sentAgain: what was on its way over a link that dies goes again where it arrives first.
+func sentAgain(ctx context.Context, r *rig) (string, error) {
+	for i, way := range [][2]time.Duration{{10, 10}, {60, 20}, {20, 90}} {
+		r.lines[i].change(way[0]*time.Millisecond, way[1]*time.Millisecond)
+	}
+	c, err := r.dripper(ctx)
+	if err != nil {
+		return "", err
+	}
+	died := r.now()
+	r.lines[0].silence(true)
+	if _, err := r.drip(ctx, c, 2000, 10*time.Millisecond, 3*time.Second); err != nil {
+		return "", err
+	}
+	all, err := r.sights(ctx, "tcp")
+	if err != nil {
+		return "", err
+	}
+	from, to := onItsWay(via(all, 0, false), died-10*time.Millisecond)
+	var again [3]int
+	var first time.Duration
+	for _, s := range all {
+		dsn, ok := dataOf(s)
+		if !ok || linkOf(s.from) == 0 || s.at < died || dsn-from >= to-from {
+			continue
+		}
+		if again[linkOf(s.from)] += s.octets; first == 0 {
+			first = s.at - died
+		}
+	}
+	total := again[1] + again[2]
+	var w wrong
+	w.unless(total > 3000, "next to nothing was on its way")
+	w.unless(again[2]*10 >= total*9, "not its share")
+	return fmt.Sprintf("again: %d and %d octets, from %s on", again[1], again[2], milliseconds(first)), w.err()
+}
+
+// onItsWay is between which DSNs what a link was given from then on stands.
+func onItsWay(sent []sight, since time.Duration) (from, to uint32) {
+	begun := false
+	for _, s := range sent {
+		dsn, ok := dataOf(s)
+		if !ok || s.at < since {
+			continue
+		}
+		if !begun {
+			from, to, begun = dsn, dsn, true
+		}
+		if end := dsn + uint32(s.octets); end-to < 1<<31 {
+			to = end
+		}
+	}
+	return from, to
+}
+
+// dataOf is where the octets of a segment from the near end stand in the connection, if the segment maps any.
+func dataOf(s sight) (dsn uint32, ok bool) {
+	dsn, _, _, ok = mappingOf(s.option(subDSS))
+	return dsn, ok && s.octets > 0 && isNear(s.from)
 }
 
 // withOneClock has the kernel's timestamps on all subflows tell the same time. Else it adds to them what it draws for each pair
@@ -78,7 +145,7 @@ func (r *rig) drip(ctx context.Context, c *engine.Conn, octets int, every, long 
 func (r *rig) dripper(ctx context.Context) (*engine.Conn, error) {
 	c, _, err := r.dial(ctx, engine.DialOptions{}, 0)
 	if err == nil {
-		err = until(ctx, "both links are used", func() bool { return ready(c) == 2 })
+		err = until(ctx, "all links are used", func() bool { return ready(c) == len(r.lines) })
 	}
 	if err == nil {
 		_, err = r.drip(ctx, c, 2000, 10*time.Millisecond, 2*time.Second)

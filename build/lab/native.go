@@ -65,10 +65,14 @@ func natives() []stage {
 		native("microsocks with a password", socks("me:secret@"+hubHost), programs, micro("-u", "me", "-P", "secret"), rest[:1]),
 		native("Convert", converter, nil, convert(), both, rest, []trial{
 			{"what is asked rides in the SYN", "taken", ridesEarly(askThrice)},
+			{"round trips to a connection", fmt.Sprintf("≤ 1.2 of %d ms", tripAway.Milliseconds()), ridesEarly(connectsAtOnce)},
+			{"a SYN that comes twice", "the server asked once", ridesEarly(askedOnce)},
+			{"asked for by a SYN and no more", "the server sent one SYN", ridesEarly(nobodyAsks)},
 			{"asked for in the SYN, read after 3 s", "40 MB in 10 s", ridesEarly(readLate)},
 			{"what rides in the SYN is not taken any more", "the proxy, then the laptop itself", notTaken},
 			{"bypass", "the proxy, then the laptop itself", bypass},
 			{"reset while idle", "an error, MP_FASTCLOSE", resetIdle},
+			{"teardown", "RST, MP_FASTCLOSE twice, one subflow alone", teardown},
 		}),
 		native("Convert with cookies", converter, nil, convert("--cookies"), []trial{
 			{"page of 60 objects", "every digest", page},

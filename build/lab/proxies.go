@@ -27,7 +27,7 @@ func foreignProxies() (all []stage) {
 		case "microsocks under mptcpize":
 			s.trials = shown
 		case "Convert":
-			s.trials = append(shown, chosen(s.trials, "what is asked rides in the SYN", "bypass")...)
+			s.trials = append(shown, chosen(s.trials, "what is asked rides in the SYN", "round trips to a connection", "a SYN that comes twice", "bypass", "teardown")...)
 		default:
 			continue
 		}

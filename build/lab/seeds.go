@@ -34,5 +34,5 @@ func runSeeds(ctx context.Context, t *table, only string) error {
 	if err := trySeeds(ctx, t, only, seeds(), seedTime); err != nil {
 		return err
 	}
-	return runStages(ctx, t, only, append([]stage{atHome("", commands())}, foreignProxies()...)...)
+	return runStages(ctx, t, only, append([]stage{atHome("", commands()), secrecy()}, foreignProxies()...)...)
 }

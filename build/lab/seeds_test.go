@@ -97,19 +97,19 @@ func TestSharesAndGaps(t *testing.T) {
 
 func TestMapping(t *testing.T) {
 	for _, c := range []struct {
-		option []byte
-		ssn    uint32
-		ok     bool
+		option   []byte
+		dsn, ssn uint32
+		ok       bool
 	}{
-		{[]byte{0x20, 0x05, 1, 2, 3, 4, 0, 0, 0, 1, 0, 0, 0, 9, 0, 8}, 9, true},
-		{[]byte{0x20, 0x04, 0, 0, 0, 1, 0, 0, 0, 9, 0, 8}, 9, true},
-		{[]byte{0x20, 0x0f, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 9, 0, 8}, 9, true},
-		{[]byte{0x20, 0x01, 1, 2, 3, 4}, 0, false},
-		{[]byte{0x20, 0x05, 1, 2, 3, 4}, 0, false},
-		{nil, 0, false},
+		{[]byte{0x20, 0x05, 1, 2, 3, 4, 0, 0, 0, 1, 0, 0, 0, 9, 0, 8}, 1, 9, true},
+		{[]byte{0x20, 0x04, 0, 0, 0, 1, 0, 0, 0, 9, 0, 8}, 1, 9, true},
+		{[]byte{0x20, 0x0f, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 9, 0, 8}, 1, 9, true},
+		{[]byte{0x20, 0x01, 1, 2, 3, 4}, 0, 0, false},
+		{[]byte{0x20, 0x05, 1, 2, 3, 4}, 0, 0, false},
+		{nil, 0, 0, false},
 	} {
-		if ssn, n, ok := mappingOf(c.option); ssn != c.ssn || ok != c.ok || ok && n != 8 {
-			t.Errorf("% x: %d, %d, %t", c.option, ssn, n, ok)
+		if dsn, ssn, n, ok := mappingOf(c.option); dsn != c.dsn || ssn != c.ssn || ok != c.ok || ok && n != 8 {
+			t.Errorf("% x: %d, %d, %d, %t", c.option, dsn, ssn, n, ok)
 		}
 	}
 }

@@ -11,8 +11,13 @@ import (
 
 // wiretap records what crosses a link of the laptop's until stop, which says when it began.
 func (h *household) wiretap(ctx context.Context, device string) (file string, stop func() error, err error) {
+	return h.wiretapAt(ctx, h.laptop, device)
+}
+
+// wiretapAt is a wiretap of a namespace's device.
+func (h *household) wiretapAt(ctx context.Context, s *space, device string) (file string, stop func() error, err error) {
 	file = h.path(device + ".pcap")
-	j, err := h.start(h.laptop, "dumpcap-"+device, "dumpcap", "-q", "-i", device, "-s", "128", "-w", file)
+	j, err := h.start(s, "dumpcap-"+device, "dumpcap", "-q", "-i", device, "-s", "128", "-w", file)
 	if err != nil {
 		return "", nil, err
 	}
@@ -41,9 +46,15 @@ func (h *household) wiretaps(ctx context.Context) (files []string, stop func() e
 // Inside the carrier a packet is so much shorter: IPv4, UDP, and what WireGuard has before and behind it.
 const carried = 20 + 8 + 16 + 16
 
-// limitedDown: a limit is set while connections fill the links, changed, and lifted. The octets are those of packets
+// limited: a limit of one direction is set while connections fill the link, changed, and lifted. The octets are those of packets
 // inside the carrier, which pads them to a multiple of 16.
-func limitedDown(n int) func(ctx context.Context, h *household) (string, error) {
+func limited(n int, up bool) func(ctx context.Context, h *household) (string, error) {
+	option, filter := "--limit-down", "udp.srcport == "+hubPort
+	transfer := "curl -sS -o /dev/null " + url(webHost, "/octets/9/%d", int64(1)<<40)
+	if up {
+		option, filter = "--limit-up", "udp.dstport == "+hubPort
+		transfer = "curl -sS -H Expect: -X POST -T - " + url(webHost, "/sink") + " < /dev/zero"
+	}
 	return func(ctx context.Context, h *household) (string, error) {
 		if _, err := h.clientVerb(ctx, "link", "wlan0", "off"); err != nil { // or what is wanted may find enough room there
 			return "", err
@@ -60,7 +71,7 @@ func limitedDown(n int) func(ctx context.Context, h *household) (string, error) 
 			}
 		}()
 		for range n {
-			j, err := h.start(h.laptop, "curl", "curl", "-sS", "-o", "/dev/null", url(webHost, "/octets/9/%d", int64(1)<<40))
+			j, err := h.start(h.laptop, "curl", "bash", "-c", "exec "+transfer)
 			if err != nil {
 				return "", err
 			}
@@ -76,7 +87,7 @@ func limitedDown(n int) func(ctx context.Context, h *household) (string, error) 
 			if limit == 0 {
 				asked = "none"
 			}
-			_, err = h.clientVerb(ctx, "link", "wwan0", "--limit-down", asked)
+			_, err = h.clientVerb(ctx, "link", "wwan0", option, asked)
 			if err == nil {
 				err = sleep(ctx, settling)
 			}
@@ -92,7 +103,7 @@ func limitedDown(n int) func(ctx context.Context, h *household) (string, error) 
 		if err := stop(); err != nil {
 			return "", err
 		}
-		all, err := sightsOf(ctx, file, "udp.srcport == "+hubPort, "frame.time_epoch")
+		all, err := sightsOf(ctx, file, filter, "frame.time_epoch")
 		if err != nil || len(all) == 0 {
 			return "", errors.Join(err, errors.New("nothing was recorded"))
 		}

@@ -90,6 +90,7 @@ func (c *Cache) Via(now clock.Time, converter, target netip.AddrPort) bool {
 		c.counters.Bypassed++
 		return false
 	}
+	c.targets.drop(plain(target))
 	s := c.converters.get(plain(converter))
 	switch {
 	case s == nil:

@@ -21,6 +21,9 @@ func TestBypassExpires(t *testing.T) {
 		t.Fatal("a stranger is bypassed")
 	}
 	c.Bypass(0, server4)
+	if !c.Bypasses(10*second-1, server4) || c.Bypasses(10*second, server4) || c.Bypasses(0, server6) {
+		t.Error("not known of that server, and only that, for that long")
+	}
 	mapped := netip.AddrPortFrom(netip.AddrFrom16(server4.Addr().As16()), 443)
 	if c.Via(10*second-1, converter, server4) || c.Via(0, converter2, mapped) || !c.Via(0, converter, server6) {
 		t.Error("not that server, and only that, is bypassed")

@@ -27,7 +27,7 @@ func TestAddPath(t *testing.T) {
 	s.refuses(s.c.RemovePath(s.now, 1), nil)
 	s.skip()
 	s.recv("1 F. 1 ack 2 <dss ack8 1>")
-	s.advance(100 * second)
+	s.advance(100 * ms)
 	s.skip()
 	s.refuses(s.c.AddPath(s.now, 1), nil)
 	s.want("1 S 0 <join id 5 token token-B nonce nonce-A>")

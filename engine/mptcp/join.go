@@ -114,8 +114,8 @@ func (c *Conn) joinOver(now clock.Time, p *bondPath, remote netip.AddrPort, id u
 }
 
 func (c *Conn) join(now clock.Time, a attempt) {
-	local := netip.AddrPortFrom(a.path.local(a.remote.Addr()), c.joinPort(a.path))
-	if local.Port() == 0 || c.b.taken(local, a.remote) {
+	local := c.joinLocal(a.path, a.remote)
+	if local.Port() == 0 {
 		c.retryLater(now, a, time.Second)
 		return
 	}
@@ -145,13 +145,14 @@ func (c *Conn) localPort() uint16 {
 	return c.target.Port()
 }
 
-// joinPort is the port of this end of a join over p: another than a foreign peer saw in a SYN there, of which it may
-// not know yet that it was given up.
-func (c *Conn) joinPort(p *bondPath) uint16 {
-	if c.b.strict() || c.client && !c.b.cfg.Paired && slices.Contains(c.est.spent, p.id) {
-		return c.b.freePort(c.peerAt())
+// joinLocal is this end of a join over p, with port 0 if none is free. It has another port than a foreign peer saw in a SYN
+// there, of which it may not know yet that it was given up, and than a subflow that ended and is remembered still.
+func (c *Conn) joinLocal(p *bondPath, remote netip.AddrPort) netip.AddrPort {
+	local := netip.AddrPortFrom(p.local(remote.Addr()), c.localPort())
+	if c.b.strict() || c.client && !c.b.cfg.Paired && slices.Contains(c.est.spent, p.id) || c.b.taken(local, remote) {
+		return netip.AddrPortFrom(local.Addr(), c.b.freePort(remote))
 	}
-	return c.localPort()
+	return local
 }
 
 // receiveJoinAnswer is MP_JOIN in the SYN/ACK (RFC 8684 3.2).

@@ -267,21 +267,17 @@ func (c *Conn) crowded() bool {
 
 // joinFrom returns where a subflow over p to remote can begin.
 func (c *Conn) joinFrom(p *bondPath, port uint16, remote netip.AddrPort) (netip.AddrPort, error) {
-	addr := p.local(remote.Addr())
+	local := netip.AddrPortFrom(p.local(remote.Addr()), port)
 	if port == 0 {
 		for _, f := range c.subflows {
 			if f.path == p && f.live() && f.leaving == 0 && f.tcp.Config().Remote == remote {
 				return netip.AddrPort{}, ErrExists
 			}
 		}
-		port = c.joinPort(p)
-		if c.b.taken(netip.AddrPortFrom(addr, port), remote) {
-			port = c.b.freePort(remote) // one that ended is remembered still
-		}
+		local = c.joinLocal(p, remote)
 	}
-	local := netip.AddrPortFrom(addr, port)
 	switch {
-	case port == 0:
+	case local.Port() == 0:
 		return local, ErrLimit
 	case c.b.taken(local, remote):
 		return local, ErrExists

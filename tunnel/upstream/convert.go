@@ -27,12 +27,13 @@ type ConvertConfig struct {
 	Log   *slog.Logger // nil: none
 }
 
-// A PathOpener is an Opener that begins on a path, unless that is 0.
+// A PathOpener is an Opener that begins on a path, unless that is 0, and fails with convert.ErrUnreached too if the other
+// end does not answer, or refuses.
 type PathOpener func(ctx context.Context, to netip.AddrPort, first []byte, haste Haste, over convert.Path) (relay.Stream, error)
 
 // A Convert is a Dialer that asks a converter for a connection in the first octets of one to it. It connects to the
-// target directly when that speaks Multipath TCP itself, when the converter wants to be left alone for a while, and when
-// something on the way to the converter interferes.
+// target directly when that speaks Multipath TCP itself, when the converter wants to be left alone for a while or was not
+// reached a while ago, and when something on the way to it interferes: a proxy that fails is not worse than none.
 //
 // The question rides in the SYN. A converter whose system does not take it there gets it after the handshake; but if it
 // was taken once and then is not, over any path, something takes it away, and the converter is not asked any more (RFC 8803
@@ -141,12 +142,16 @@ func (c *Convert) ask(ctx context.Context, asking *convert.Client, converter net
 
 // unopened is how it counts that there was no connection.
 func (c *Convert) unopened(asking *convert.Client, err error) error {
-	if !errors.Is(err, convert.ErrStripped) {
-		return err
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return asking.Stripped()
+	switch {
+	case errors.Is(err, convert.ErrStripped):
+		return asking.Stripped()
+	case errors.Is(err, convert.ErrUnreached):
+		c.cfg.Log.Warn("targets are connected to directly for a while", "err", err)
+		return asking.Unreached(c.now())
+	}
+	return err
 }
 
 // learn notes what a connection began on, and that what rides in a SYN arrives.
@@ -202,6 +207,13 @@ func (c *Convert) avoid(converter netip.AddrPort, why error) {
 		c.avoided = fmt.Sprintf("the converter at %v is not used, and targets are connected to directly: %v", converter, why)
 		c.cfg.Log.Warn(c.avoided)
 	}
+}
+
+// Bypasses reports whether targets are connected to directly because they speak Multipath TCP themselves.
+func (c *Convert) Bypasses(target netip.AddrPort) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cache.Bypasses(c.now(), target)
 }
 
 // Avoided says why the converter is not used; "": it is.

@@ -206,6 +206,32 @@ func TestConvertBackOff(t *testing.T) {
 	})
 }
 
+// A converter that is not reached is not worse than none: the target is connected to directly, at once and for a while. That
+// there is no connection for another reason, such as that no port is free, is none to go past it.
+func TestConvertUnreached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		n.hosts[target4] = func(h *host) { h.says([]byte("data")...); h.ended() }
+		c := newConverter(n, false)
+		if _, err := c.Dial(soon(t), target4); err != errNobody {
+			t.Error(err)
+		}
+		n.unreached = map[netip.AddrPort]bool{there: true}
+		for _, wait := range []time.Duration{29 * time.Second, 2 * time.Second} {
+			speaks(t, dial(t, c))
+			time.Sleep(wait)
+		}
+		n.unreached, n.hosts[there] = nil, newMachine(supports, connects(nil)).serve
+		speaks(t, dial(t, c))
+		if got, want := n.opens(), []netip.AddrPort{there, there, target4, target4, there}; !slices.Equal(got, want) {
+			t.Errorf("opened %v, want %v", got, want)
+		}
+		if c.Counters().BackedOff != 2 {
+			t.Errorf("counters %+v", c.Counters())
+		}
+	})
+}
+
 // Who does not answer as a converter does is not used any more, until the way to it has changed.
 func TestConvertInterference(t *testing.T) {
 	n := newNetwork(t)

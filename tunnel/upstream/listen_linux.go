@@ -35,17 +35,19 @@ const (
 // Settle waits until the handshake of a connection is over whose SYN brought octets, or time has passed: what is written
 // before to one of Multipath TCP Linux does not send when it is.
 func Settle(c *net.TCPConn, patience time.Duration) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return
-	}
 	end := time.Now().Add(patience)
-	for wait := settleLeast; time.Now().Before(end); wait = min(2*wait, settleMost) {
-		var info *unix.TCPInfo
-		wrong := raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
-		if wrong != nil || err != nil || info.State != unix.BPF_TCP_SYN_RECV {
-			return
-		}
+	for wait := settleLeast; !Settled(c) && time.Now().Before(end); wait = min(2*wait, settleMost) {
 		time.Sleep(wait)
 	}
+}
+
+// Settled reports whether the handshake of a connection is over, so that the client is where its address says.
+func Settled(c *net.TCPConn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return true
+	}
+	var info *unix.TCPInfo
+	wrong := raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
+	return wrong != nil || err != nil || info.State != unix.BPF_TCP_SYN_RECV
 }

@@ -17,3 +17,6 @@ func Listen(ctx context.Context, at netip.AddrPort) (net.Listener, error) {
 
 // Settle returns at once: no SYN brings octets.
 func Settle(*net.TCPConn, time.Duration) {}
+
+// Settled is always so.
+func Settled(*net.TCPConn) bool { return true }

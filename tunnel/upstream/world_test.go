@@ -29,11 +29,12 @@ type network struct {
 	hosts map[netip.AddrPort]func(*host)
 	all   sync.WaitGroup
 
-	mu     sync.Mutex
-	opened []netip.AddrPort
-	hastes []Haste        // of each
-	rides  ride           // what becomes of what rides in a SYN
-	begins []convert.Path // what the next streams begin on, unless they are told what
+	mu        sync.Mutex
+	opened    []netip.AddrPort
+	unreached map[netip.AddrPort]bool
+	hastes    []Haste        // of each
+	rides     ride           // what becomes of what rides in a SYN
+	begins    []convert.Path // what the next streams begin on, unless they are told what
 }
 
 // A ride is what becomes of octets in a SYN.
@@ -77,10 +78,13 @@ func (n *network) openOver(ctx context.Context, to netip.AddrPort, first []byte,
 	if over == 0 && len(n.begins) > 0 {
 		over, n.begins = n.begins[0], n.begins[1:]
 	}
-	script, ride := n.hosts[to], n.rides
+	script, ride, unreached := n.hosts[to], n.rides, n.unreached[to]
 	n.mu.Unlock()
 	if haste == HastyOnly && ride == stripped {
 		return nil, fmt.Errorf("open: %w", convert.ErrStripped)
+	}
+	if unreached {
+		return nil, fmt.Errorf("open: %w", convert.ErrUnreached)
 	}
 	if script == nil {
 		return nil, errNobody
