@@ -216,22 +216,21 @@ func (n *nativeMode) openOver(ctx context.Context, to netip.AddrPort, first []by
 			return c, nil
 		}
 		if !errors.Is(err, engine.ErrStripped) {
-			return nil, n.unreached(to, err)
+			return nil, n.unreached(ctx, to, err)
 		}
 		n.stripped(to, c.Info().Began)
 	}
 	return nil, convert.ErrStripped
 }
 
-// unreached says of an error of opening if it is the converter that does not answer.
-func (n *nativeMode) unreached(to netip.AddrPort, err error) error {
-	if n.convert == nil || to != n.at() {
+// unreached says of an error of opening if nobody is where the converter was. Silence does not tell: a converter may answer
+// only when the target does (RFC 8803 4.2), and who is confined to some links says nothing of the others.
+func (n *nativeMode) unreached(ctx context.Context, to netip.AddrPort, err error) error {
+	if n.convert == nil || to != n.at() || onlyOf(ctx) != nil {
 		return err
 	}
-	for _, why := range []error{engine.ErrTimeout, engine.ErrReset, engine.ErrRefused, context.DeadlineExceeded} {
-		if errors.Is(err, why) {
-			return fmt.Errorf("%w: %w", convert.ErrUnreached, err)
-		}
+	if errors.Is(err, engine.ErrReset) || errors.Is(err, engine.ErrRefused) {
+		return fmt.Errorf("%w: %w", convert.ErrUnreached, err)
 	}
 	return err
 }

@@ -76,7 +76,7 @@ func TestNativeLearnsAgain(t *testing.T) {
 	}
 }
 
-// TestNativeUnreached: that the converter does not answer is told apart from what is wrong here, and from what targets do.
+// TestNativeUnreached: that nobody is where the converter was is told apart from what is wrong here, and from what targets do.
 func TestNativeUnreached(t *testing.T) {
 	n := &nativeMode{convert: upstream.NewConvert(upstream.ConvertConfig{}), proxy: proxyAt}
 	other := netip.AddrPortFrom(proxyAt.Addr(), proxyAt.Port()+1)
@@ -85,16 +85,19 @@ func TestNativeUnreached(t *testing.T) {
 		err  error
 		want bool
 	}{
-		{proxyAt, engine.ErrTimeout, true}, {proxyAt, engine.ErrReset, true}, {proxyAt, engine.ErrRefused, true},
-		{proxyAt, context.DeadlineExceeded, true}, {proxyAt, context.Canceled, false}, {proxyAt, engine.ErrNoPath, false},
-		{proxyAt, engine.ErrLimit, false}, {other, engine.ErrTimeout, false},
+		{proxyAt, engine.ErrReset, true}, {proxyAt, engine.ErrRefused, true}, {proxyAt, engine.ErrTimeout, false},
+		{proxyAt, context.DeadlineExceeded, false}, {proxyAt, context.Canceled, false}, {proxyAt, engine.ErrNoPath, false},
+		{proxyAt, engine.ErrLimit, false}, {other, engine.ErrRefused, false},
 	} {
-		if err := n.unreached(c.to, c.err); errors.Is(err, convert.ErrUnreached) != c.want || !errors.Is(err, c.err) {
+		if err := n.unreached(t.Context(), c.to, c.err); errors.Is(err, convert.ErrUnreached) != c.want || !errors.Is(err, c.err) {
 			t.Errorf("%v of %v: %v", c.err, c.to, err)
 		}
 	}
+	if err := n.unreached(withOnly(t.Context(), []engine.PathID{1}), proxyAt, engine.ErrRefused); err != engine.ErrRefused {
+		t.Errorf("over one link alone: %v", err)
+	}
 	n.convert = nil
-	if err := n.unreached(proxyAt, engine.ErrTimeout); err != engine.ErrTimeout {
+	if err := n.unreached(t.Context(), proxyAt, engine.ErrRefused); err != engine.ErrRefused {
 		t.Errorf("without a converter: %v", err)
 	}
 }

@@ -47,6 +47,9 @@ func TestEvents(t *testing.T) {
 	if err := c.Events(t.Context(), 7, see); err != nil || !reflect.DeepEqual(seen, []string{"added wlan0", "removed no answer"}) {
 		t.Errorf("saw %q, %v", seen, err)
 	}
+	if err := c.Events(t.Context(), 10, func(Event) {}); err == nil {
+		t.Error("what was cut off looks like an end")
+	}
 	f.err = ErrUnknown
 	if err := c.Events(t.Context(), 8, see); err == nil || err.Error() != "not found" || len(seen) != 2 {
 		t.Errorf("saw %q, %v", seen, err)

@@ -87,9 +87,12 @@ func (f *fake) Events(ctx context.Context, n int, tell func(Event) error) error 
 	if err == nil {
 		err = errors.Join(tell(Event{Kind: "added", Subflow: 1, Link: "wlan0"}), tell(Event{Kind: "removed", Subflow: 1, Reason: "no answer"}))
 	}
-	if n == 9 { // which never ends
+	switch n {
+	case 9: // which never ends
 		<-ctx.Done()
 		f.note("unwatch %d", n)
+	case 10: // of which no more can be told
+		err = errors.New("lost")
 	}
 	return err
 }

@@ -32,10 +32,12 @@ type Event struct {
 func (c *Client) Watch(ctx context.Context, show func(State)) error {
 	err := follow(ctx, c, "/watch", show)
 	if err == nil {
-		err = errors.New("the daemon has ended")
+		err = errCut
 	}
 	return err
 }
+
+var errCut = errors.New("the daemon has ended")
 
 // Events shows the subflows that a connection has, as if they had just come, and what happens to them, until ctx or the
 // connection ends, which gives nil.
@@ -55,8 +57,10 @@ func follow[T any](ctx context.Context, c *Client, path string, show func(T)) er
 		switch err := in.Decode(&next); {
 		case err == nil:
 			show(next)
-		case ctx.Err() == nil && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
+		case ctx.Err() == nil && errors.Is(err, io.EOF):
 			return nil
+		case ctx.Err() == nil && errors.Is(err, io.ErrUnexpectedEOF):
+			return errCut
 		default:
 			return errors.Join(ctx.Err(), err)
 		}
@@ -84,8 +88,11 @@ func stream(from source) http.Handler {
 			}
 			return flush.Flush()
 		})
-		if err != nil && !begun {
+		switch {
+		case err != nil && !begun:
 			refuse(w, err)
+		case err != nil:
+			panic(http.ErrAbortHandler) // or it would look like an end in order
 		}
 	})
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/url"
 	"slices"
@@ -157,8 +156,8 @@ func parseSocks(text string) (client.Socks, error) {
 		_, err = strconv.ParseUint(u.Port(), 10, 16)
 	}
 	if err != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
-		at := text[strings.LastIndex(text, "@")+1:] // not the password
-		return client.Socks{}, fmt.Errorf("--socks wants ADDR:PORT, such as 127.0.0.1:1080, with a port up to 65535, not %q", at)
+		// What was given may be, or hold, a password.
+		return client.Socks{}, errors.New("--socks wants ADDR:PORT or USER:PASSWORD@ADDR:PORT, such as 127.0.0.1:1080, with a port up to 65535")
 	}
 	s := client.Socks{Listen: u.Host, User: u.User.Username()}
 	s.Password, _ = u.User.Password()

@@ -112,7 +112,7 @@ func strictly(ctx context.Context, h *household) (string, error) {
 			j.kill()
 			err = h.forgets(ctx)
 		}
-		return err
+		return errors.Join(err, sleep(ctx, recording))
 	})
 	if err != nil {
 		return "", err
@@ -133,7 +133,7 @@ func strictly(ctx context.Context, h *household) (string, error) {
 			if moved < 64<<10 {
 				early++
 			}
-		case s.asks():
+		case s.asks() && s.has(subCapable):
 			ports[s.extra[1]], moved = true, 0
 		}
 	}

@@ -137,3 +137,12 @@ func TestInitialSubflowIsJoinedAgain(t *testing.T) {
 		t.Errorf("%d joins to where the peer wants none", n)
 	}
 }
+
+// Nor does it where the peer took its address back.
+func TestRemovedHomeIsNotJoinedAgain(t *testing.T) {
+	s := joined(t, Config{}, 2)
+	s.recv("1 . 1 ack 1 <remove_addr 0>", "0 R. 1 ack 1")
+	if n := s.joins(target.Addr().String(), 60); n != 0 {
+		t.Errorf("%d joins to where the peer is no more", n)
+	}
+}

@@ -20,7 +20,7 @@ func (f *subflow) receiveDSS(now clock.Time, seg *wire.Segment) bool {
 		if f.repeatsSYN(seg); f.repeated {
 			f.takeSYN(now)
 		}
-		return true
+		return f.live()
 	}
 	if c.phase == over {
 		if d.Fin {
@@ -35,8 +35,9 @@ func (f *subflow) receiveDSS(now clock.Time, seg *wire.Segment) bool {
 		f.reset(now, wire.MPTCPError, false)
 		return false
 	}
-	f.skipSYN(now, seg, d.SSN, int(d.DataLen)-one(d.Fin))
-	f.receiveMap(now, d)
+	if f.skipSYN(now, seg, d.SSN, int(d.DataLen)-one(d.Fin)); f.live() {
+		f.receiveMap(now, d)
+	}
 	return f.live()
 }
 

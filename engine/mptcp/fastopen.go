@@ -269,11 +269,12 @@ func (f *subflow) took(now clock.Time, syn *wire.Segment) {
 // SYN was not taken when that goes again. Linux does not: there it is before the data sequence space all the same, and
 // what has a mapping begins right behind it.
 func (f *subflow) repeatsSYN(seg *wire.Segment) {
-	n := f.offset(seg) + len(seg.Payload)
-	if len(seg.Payload) == 0 || f.offset(seg) < 0 || n > repeatedMax || f.begun || f.join || f.c.client || f.c.b.cfg.Paired {
+	at, n := f.offset(seg), len(seg.Payload)
+	// What begins further on has its mapping in a segment that it overtook.
+	if n == 0 || at < 0 || at > f.synLen || at+n > repeatedMax || f.begun || f.join || f.c.client || !f.c.b.fastOpens() {
 		return
 	}
-	f.synLen, f.repeated = max(f.synLen, n), true
+	f.synLen, f.repeated = max(f.synLen, at+n), true
 }
 
 // repeatedMax is more than any segment holds.
@@ -298,10 +299,15 @@ func (f *subflow) skipSYN(now clock.Time, seg *wire.Segment, ssn uint32, n int) 
 	f.begun = true
 }
 
-// takeSYN puts the octets of the SYN before the data sequence space that were not taken with it.
+// takeSYN puts the octets of the SYN before the data sequence space that were not taken with it. That is too late when
+// another subflow brought what is behind them: where it stands, and may have been read, they belong.
 func (f *subflow) takeSYN(now clock.Time) {
 	early := &f.c.id.earlyIn
-	if left := f.synLen - int(*early); left > 0 {
+	switch left := f.synLen - int(*early); {
+	case left <= 0:
+	case f.c.in.readable.Load() > *early || len(f.c.in.late) > 0:
+		f.c.abort(now, ErrStripped)
+	default:
 		f.learn(now, mapping{off: *early, pos: *early, n: left})
 		*early += uint64(left)
 	}

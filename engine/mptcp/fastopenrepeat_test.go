@@ -115,3 +115,29 @@ func TestFastOpenRepeatedWithMapping(t *testing.T) {
 		}
 	}
 }
+
+// A mapping may cover several segments, and these may come in any order: what overtakes its mapping is no part of a SYN,
+// whether this end takes octets there or not.
+func TestOvertakenMappingIsNoSYN(t *testing.T) {
+	first := "<capable v1 flags 01 key-A key-B len 600>"
+	for _, cfg := range []Config{fast, {}} {
+		for _, lines := range [][]string{
+			{"0 . 301:601 ack 1 <dss ack8 1>", "0 . 1:301 ack 1 <dss ack8 1 map8 1 ssn 1 len 600>"},
+			{"0 . 301:601 ack 1 <dss ack8 1>", "0 . 1:301 ack 1 " + first},
+			{"0 . 1:301 ack 1 <dss ack8 1 map8 1 ssn 1 len 600>", "0 . 301:601 ack 1 <dss ack8 1>"},
+		} {
+			s, _ := serving(t, cfg, 1)
+			s.offer("0 S 0 <capable v1 flags 01>")
+			s.accept()
+			s.skip()
+			s.recv("0 . 1 ack 1 " + thirdA)
+			s.recv(lines...)
+			s.recv("0 . 601:621 ack 1 <dss ack8 1 map8 601 ssn 601 len 20>")
+			s.read(string(octets(1, 621)))
+			s.skip()
+			if ack := uint32(s.last.Options.DSS.Ack - s.peer); ack != 621 {
+				t.Errorf("%q: DATA_ACK %d", lines, ack)
+			}
+		}
+	}
+}

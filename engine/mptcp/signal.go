@@ -134,6 +134,7 @@ type signalState struct {
 	gone     wire.RemoveAddr // to be told
 	theirs   []peerAddress
 	attempts []attempt
+	homeless bool // the peer took the address back that was dialled
 }
 
 // announced is an address of this end that the peer was told of.
@@ -301,9 +302,10 @@ func (f *subflow) receiveAddress(now clock.Time, a *wire.AddAddr) {
 }
 
 // offersAddress reports whether the peer has not taken the address of that number back: what it took back is
-// not for new subflows (RFC 8684 3.4.2).
+// not for new subflows (RFC 8684 3.4.2). That of the initial subflow, which has no other name, is tried once more when
+// nothing else is left.
 func (c *Conn) offersAddress(id uint8) bool {
-	return id == 0 && !c.id.noJoins || slices.ContainsFunc(c.signal.theirs, func(p peerAddress) bool { return p.id == id })
+	return id == 0 && !c.id.noJoins && !c.signal.homeless || slices.ContainsFunc(c.signal.theirs, func(p peerAddress) bool { return p.id == id })
 }
 
 // receiveRemove is RFC 8684 3.4.2: a subflow that still answers stays.
@@ -311,6 +313,7 @@ func (f *subflow) receiveRemove(now clock.Time, r *wire.RemoveAddr) {
 	c := f.c
 	for _, id := range r.IDs[:r.N] {
 		c.trace.add(now, evRemove, f.path.id, uint64(id))
+		c.signal.homeless = c.signal.homeless || id == 0
 		for i, p := range c.signal.theirs {
 			if p.id == id {
 				c.signal.theirs = append(c.signal.theirs[:i:i], c.signal.theirs[i+1:]...)

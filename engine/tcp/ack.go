@@ -138,14 +138,16 @@ const dupThresh = 3
 // countDuplicate counts acknowledgements that say nothing new (RFC 5681 2). One that left for the sake of an option
 // of MPTCP other than DSS is no sign that a segment is missing (RFC 8684 3.4).
 func (s *Subflow) countDuplicate(seg *wire.Segment) bool {
-	if s.snd.flight.len() == 0 || seg.Len() > 0 || s.PeerWindow(seg) != s.snd.wnd ||
-		seg.Options.Has&(wire.HasMPTCP&^wire.HasDSS) != 0 {
+	if s.snd.flight.len() == 0 || seg.Len() > 0 || s.PeerWindow(seg) != s.snd.wnd || signals(seg) {
 		return false
 	}
 	s.stats.DupAcks++
 	s.loss.dupAcks++
 	return true
 }
+
+// signals reports whether a segment may have left for the sake of an option.
+func signals(seg *wire.Segment) bool { return seg.Options.Has&(wire.HasMPTCP&^wire.HasDSS) != 0 }
 
 // loseFirst judges the first record lost: fast retransmit and partial acknowledgements without SACK
 // (RFC 6582 3.2).

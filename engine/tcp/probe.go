@@ -53,7 +53,7 @@ func (s *Subflow) timed(now clock.Time, seg *wire.Segment) {
 	case p.timing == untimed || p.timing == toLeave:
 	case s.snd.flight.len() > 0:
 		p.timing = untimed
-	case seg.Flags&wire.RST == 0 && seg.Len() == 0:
+	case seg.Flags&wire.RST == 0 && seg.Len() == 0 && !signals(seg):
 		p.timing = untimed
 		s.path.RTTSample(now, now.Sub(p.sentAt))
 	}

@@ -115,7 +115,7 @@ func (c *Convert) curious(converter netip.AddrPort) bool {
 // direct connects to the target itself.
 func (c *Convert) direct(ctx context.Context, target netip.AddrPort) (relay.Stream, error) {
 	stream, err := c.cfg.Open(ctx, target, nil, Patient, 0)
-	if err == nil && !c.cfg.Multipath(stream) {
+	if ctx.Err() == nil && (err != nil || !c.cfg.Multipath(stream)) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.cache.NoBypass(target)
