@@ -132,7 +132,7 @@ func (c *Conn) reached(f *subflow) {
 // seekOthers has the peer's other addresses tried over a path on which one failed.
 func (c *Conn) seekOthers(now clock.Time, p *bondPath) {
 	c.eachAddress(func(remote netip.AddrPort, id uint8) {
-		if p.reaches(remote.Addr()) && c.attemptOf(p, remote) == nil {
+		if p.reaches(remote.Addr()) && c.offersAddress(id) && c.attemptOf(p, remote) == nil {
 			c.retryLater(now, attempt{path: p, remote: remote, id: id}, time.Second)
 		}
 	})
