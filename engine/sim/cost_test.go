@@ -25,9 +25,9 @@ var (
 // The cheap path carries all of what it can, the dear one what exceeds it.
 func TestCostCarriesWhatExceeds(t *testing.T) {
 	const span = 20 * time.Second
-	for _, cfg := range []mptcp.Config{pairedCost, foreignCost} {
-		for _, n := range []int{1, 8} {
-			for _, mbit := range []float64{2, 8, 15, 30} {
+	for _, cfg := range some(1, []mptcp.Config{pairedCost, foreignCost}) {
+		for _, n := range some(1, []int{1, 8}) {
+			for _, mbit := range some(2, []float64{2, 8, 15, 30}) {
 				t.Run(fmt.Sprintf("paired %v, %d connections, %v Mbit per s", cfg.Paired, n, mbit), func(t *testing.T) {
 					t.Parallel()
 					g := newGutter(cfg, nil, n, mbit, span, priced()...)
@@ -77,7 +77,7 @@ func TestCostRolesFirst(t *testing.T) {
 		{"cheap backup", mptcp.Backup, mptcp.Primary, 1},
 		{"dear backup", mptcp.Primary, mptcp.Backup, 0},
 	} {
-		for _, n := range []int{1, 8} {
+		for _, n := range some(1, []int{1, 8}) {
 			ways := priced()
 			ways[0].role, ways[1].role = c.cheap, c.dear
 			g := newGutter(pairedCost, nil, n, 8, 6*time.Second, ways...)
@@ -92,7 +92,7 @@ func TestCostRolesFirst(t *testing.T) {
 // A larger V has the dear path carry less of what comes in bursts.
 func TestCostV(t *testing.T) {
 	const span = 20 * time.Second
-	for _, n := range []int{1, 8} {
+	for _, n := range some(1, []int{1, 8}) {
 		last := math.Inf(1)
 		var all []float64
 		for _, v := range []int{1, 16, 64, 128, 200} {
@@ -117,7 +117,7 @@ func TestCostV(t *testing.T) {
 
 // All that both paths carry can be had.
 func TestCostOfAll(t *testing.T) {
-	for _, n := range []int{1, 8} {
+	for _, n := range some(1, []int{1, 8}) {
 		g := newGutter(pairedCost, nil, n, 100, 15*time.Second, priced()...)
 		g.run(t, 5*time.Second)
 		before := g.basin.got
@@ -133,7 +133,7 @@ func TestCostOfAll(t *testing.T) {
 // A limit of the cheap path is its capacity: the dear one carries what exceeds it, and only that.
 func TestCostUnderALimit(t *testing.T) {
 	const span = 20 * time.Second
-	for _, n := range []int{1, 8} {
+	for _, n := range some(1, []int{1, 8}) {
 		for mbit, want := range map[float64]float64{1.5: 0, 8: 8/share - 2} {
 			g := newGutter(pairedCost, nil, n, mbit, span, priced()...)
 			g.bond.SetLimit(0, 0, 0, 2e6/8)
@@ -148,8 +148,8 @@ func TestCostUnderALimit(t *testing.T) {
 // Little waits where applications may write little: then the rate demanded decides.
 func TestCostRate(t *testing.T) {
 	const span = 20 * time.Second
-	for _, n := range []int{1, 8} {
-		for _, demand := range []float64{0, 5, 15, 30} {
+	for _, n := range some(1, []int{1, 8}) {
+		for _, demand := range some(2, []float64{0, 5, 15, 30}) {
 			cfg := pairedCost
 			cfg.CostRate = int(demand * 1e6 / 8)
 			cfg.Limits.SendBuffer = 240_000 / n

@@ -90,7 +90,7 @@ var wideLink = Conditions{Rate: 50e6, Delay: 15 * time.Millisecond, QueueTime: 6
 // twenty, in either direction and in both.
 func TestLimitIsKept(t *testing.T) {
 	const down, up = 5e6 / 8, 2e6 / 8
-	for _, n := range []int{1, 20} {
+	for _, n := range some(1, []int{1, 20}) {
 		for _, c := range []struct {
 			name     string
 			down, up int64
@@ -117,7 +117,7 @@ func TestLimitIsKept(t *testing.T) {
 // A limit that comes, changes and goes while octets flow: each is kept soon, and without one the path is as
 // fast as before within a second.
 func TestLimitChanges(t *testing.T) {
-	for _, n := range []int{1, 20} {
+	for _, n := range some(1, []int{1, 20}) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
 			l := newLimited(wideLink)
@@ -145,7 +145,7 @@ func TestLimitChanges(t *testing.T) {
 
 // A bond that began under a limit is as fast as the path within two seconds after it has gone.
 func TestLimitFromTheStart(t *testing.T) {
-	for _, n := range []int{1, 20} {
+	for _, n := range some(1, []int{1, 20}) {
 		l := newLimited(wideLink)
 		l.limit(0, 0, 3e5, 0)
 		l.limit(6*time.Second, 0, 0, 0)
@@ -162,7 +162,7 @@ func TestLimitFromTheStart(t *testing.T) {
 
 // The path without a limit beside it is as full as ever.
 func TestLimitLeavesTheOtherAlone(t *testing.T) {
-	for _, n := range []int{1, 20} {
+	for _, n := range some(1, []int{1, 20}) {
 		l := newLimited(chatA, chatB)
 		l.limit(0, 1, 1e6, 0)
 		l.load(n, 0, 200<<20)
@@ -182,7 +182,7 @@ func TestLimitOfAllThatLeaves(t *testing.T) {
 	lossy := wideLink
 	lossy.Loss = 0.02
 	for name, link := range map[string]Conditions{"clean": wideLink, "lossy": lossy} {
-		for _, n := range []int{0, 1, 20} {
+		for _, n := range some(1, []int{0, 1, 20}) {
 			l := newLimited(link)
 			l.limit(0, 0, 0, limit)
 			newChats(l.clientUser, l.serverUser, Chat{Flows: 4, Every: 5 * time.Millisecond, Size: 1000, Until: 6 * s})
@@ -216,7 +216,7 @@ func TestLimitCountsAcknowledgements(t *testing.T) {
 // Small limits are kept as well as packets let them.
 func TestLimitIsSmall(t *testing.T) {
 	const limit = 16_000
-	for _, n := range []int{1, 20} {
+	for _, n := range some(1, []int{1, 20}) {
 		l := newLimited(wideLink)
 		l.limit(0, 0, limit, 0)
 		l.load(n, 0, 10<<20)

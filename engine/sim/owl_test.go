@@ -49,7 +49,7 @@ func TestOwlTakesTheQuickWay(t *testing.T) {
 			if c.cfg.Scheduler == "" {
 				least = 0.7 // what is a little late is sent over the other path as well
 			}
-			for _, n := range []int{1, 8} {
+			for _, n := range some(1, []int{1, 8}) {
 				g := newGutter(c.cfg, &c.k, n, 4, 20*time.Second, lopsided()...)
 				g.run(t, 20*time.Second)
 				for from := 2 * time.Second; from < 20*time.Second; from += 2 * time.Second {
@@ -77,7 +77,7 @@ func TestOwlFollows(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			for _, n := range []int{1, 8} {
+			for _, n := range some(1, []int{1, 8}) {
 				ways := lopsided()
 				g := newGutter(c.cfg, nil, n, 4, 30*time.Second, ways...)
 				slow := ways[0]
