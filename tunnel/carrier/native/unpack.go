@@ -109,7 +109,7 @@ func trim(pkt []byte) []byte {
 
 // complete makes the checksum of a packet's octets from start, where so far that of its pseudo-header stands.
 func complete(pkt []byte, start, offset int) bool {
-	if start < 0 || start+offset+2 > len(pkt) {
+	if start < header4 || start+offset+2 > len(pkt) {
 		return false
 	}
 	var s wire.Sum
