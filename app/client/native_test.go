@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"tandem/app/apptest"
 	"tandem/app/control"
 	"tandem/engine"
 	"tandem/engine/clock"
@@ -76,11 +77,7 @@ func (s *street) went(way control.Via) {
 // until waits for a condition.
 func (s *street) until(what string, ok func() bool) {
 	s.t.Helper()
-	for end := time.Now().Add(soon); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			s.t.Fatalf("%s: not in time", what)
-		}
-	}
+	apptest.Until(s.t, what, ok)
 }
 
 // TestUpstreamTUN: TCP alone is captured, and no name server is changed.

@@ -59,23 +59,37 @@ func (b *nativeBearer) Renew() {
 	b.running.Go(b.ask)
 }
 
+// ask asks until there is an answer, or nothing has come beside a question: the link may have died after what came.
 func (b *nativeBearer) ask() {
+	for b.once() {
+	}
+}
+
+// once asks one question, and reports whether to ask another.
+func (b *nativeBearer) once() (again bool) {
 	ctx, cancel := context.WithTimeout(b.ctx, knockTime)
 	defer cancel()
 	start, came := time.Now(), b.pipe.came.Load()
 	err := b.knock(ctx)
+	carries := b.pipe.came.Load() != came
+	if err != nil && carries {
+		<-ctx.Done()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.asking = false
 	switch {
 	case err == nil:
 		b.rtt, b.trouble = time.Since(start), ""
 		if b.answer.IsZero() {
 			b.answer = time.Now()
 		}
-	case b.pipe.came.Load() == came:
+	case carries && b.ctx.Err() == nil:
+		return true
+	default:
 		b.trouble = err.Error()
 	}
+	b.asking = false
+	return false
 }
 
 // health returns the last round trip, and why the proxy does not answer; "": it does.

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"tandem/app/apptest"
 )
 
 func TestParseUpstream(t *testing.T) {
@@ -113,6 +115,11 @@ func TestNativeBearer(t *testing.T) {
 		if _, trouble := b.health(); trouble != "" {
 			t.Errorf("trouble on a link that carries: %s", trouble)
 		}
+		time.Sleep(knockTime)
+		synctest.Wait()
+		if _, trouble := b.health(); trouble == "" {
+			t.Error("a link that fell silent while the proxy was asked is not asked about again")
+		}
 		b.Renew()
 		synctest.Wait()
 		before := questions
@@ -154,11 +161,7 @@ func TestUpstreamLeavesNothing(t *testing.T) {
 	left := func() []string {
 		return slices.DeleteFunc(ours(), func(g string) bool { return strings.Contains(g, "(*street).host") })
 	}
-	for end := time.Now().Add(soon); len(left()) > 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("still running:\n%s", strings.Join(left(), "\n\n"))
-		}
-	}
+	apptest.Until(t, "nothing of it runs any more", func() bool { return len(left()) == 0 })
 	for name, l := range s.links {
 		if !l.closed {
 			t.Errorf("the carrier of %s is open", name)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tandem/app/apptest"
 )
 
 func TestVerbsOfConnections(t *testing.T) {
@@ -69,16 +71,11 @@ func TestEventsOfNobody(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	gone := func() bool {
+	apptest.Until(t, "the caller is missed", func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return len(f.calls) == 2
-	}
-	for end := time.Now().Add(20 * time.Second); !gone(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%q: still told", f.calls)
-		}
-	}
+	})
 }
 
 // TestEventIsAPromise: others read these fields.
