@@ -249,6 +249,9 @@ func (f *subflow) composeDSS(now clock.Time, o *wire.Options, part tcp.Part, roo
 	}
 	if d.Fin && d.HasMap {
 		c.fin.sent(now, c)
+		if x == nil {
+			f.ends++
+		}
 	}
 	o.Has |= wire.HasDSS
 	o.DSS = d

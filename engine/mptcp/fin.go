@@ -151,7 +151,7 @@ func (c *Conn) pushEnd(now clock.Time) {
 		}
 		return
 	}
-	if f := c.speaker(); f != nil && !s.wanted && c.snd.edge >= s.pos {
+	if f := c.ender(); f != nil && !s.wanted && c.snd.edge >= s.pos {
 		s.wanted = true
 		acks := 1
 		if c.client && !f.join && !c.id.confirmed {
@@ -159,6 +159,18 @@ func (c *Conn) pushEnd(now clock.Time) {
 		}
 		f.tcp.Ack(acks)
 	}
+}
+
+// ender returns the subflow that is to carry DATA_FIN: another one each time, for a path that has fallen silent shows
+// it by octets that are outstanding, of which DATA_FIN alone has none.
+func (c *Conn) ender() *subflow {
+	var best *subflow
+	for _, f := range c.subflows {
+		if f.ready && f.live() && (best == nil || 2*f.ends+f.unfit() < 2*best.ends+best.unfit()) {
+			best = f
+		}
+	}
+	return best
 }
 
 // due reports whether DATA_FIN shall ride on an acknowledgement of f.

@@ -71,6 +71,18 @@ func TestDataFinLost(t *testing.T) {
 	s.living(1)
 }
 
+// A path that has nothing outstanding may have died unnoticed: it goes over each in turn.
+func TestDataFinLostOnASilentPath(t *testing.T) {
+	s := joined(t, Config{}, 2)
+	fin := "ack 1 <dss ack4 1 map4 1 ssn 0 len 1 fin>"
+	s.c.CloseWrite(s.now)
+	s.want("0 . 1 " + fin)
+	s.advance(300 * ms)
+	s.want("1 . 1 " + fin)
+	s.advance(600 * ms)
+	s.want("0 . 1 " + fin)
+}
+
 func TestDataFinNeverAcknowledged(t *testing.T) {
 	s := agreed(t, Config{}, 1)
 	s.c.CloseWrite(s.now)

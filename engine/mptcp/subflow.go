@@ -65,6 +65,7 @@ type subflow struct {
 	peerWhy           wire.Reset
 	hasPeerWhy        bool
 	fin               bool // the peer's FIN came
+	ends              int  // how often DATA_FIN left over it without octets
 
 	chunks  chunks
 	copied  uint64 // position of the stream up to which the redundant scheduler gave it octets
