@@ -38,6 +38,7 @@ type nativeLink struct {
 	street *street
 	cfg    native.Config
 	n      native.Counters
+	ports  map[uint16]bool // that packets left from
 	closed bool
 }
 
@@ -62,7 +63,7 @@ func (s *street) foreign() foreign {
 			if old := s.links[cfg.Link]; old != nil && !old.closed {
 				return nil, syscall.EADDRINUSE
 			}
-			l := &nativeLink{street: s, cfg: cfg}
+			l := &nativeLink{street: s, cfg: cfg, ports: map[uint16]bool{}}
 			s.links[cfg.Link] = l
 			return l, nil
 		},
@@ -95,10 +96,12 @@ func (l *nativeLink) Send(pkts [][]byte) error {
 		if p.Parse(pkt) != nil || p.Source != l.cfg.Local4 {
 			continue
 		}
-		if port := uint16(p.Body[0])<<8 | uint16(p.Body[1]); port < l.cfg.First || port > l.cfg.Last {
+		port := uint16(p.Body[0])<<8 | uint16(p.Body[1])
+		if port < l.cfg.First || port > l.cfg.Last {
 			continue
 		}
 		l.street.mu.Lock()
+		l.ports[port] = true
 		l.n.Sent++
 		l.n.SentOctets += uint64(len(pkt))
 		to, deaf, strips := l.street.hosts[p.Target], l.street.deaf[l.cfg.Link], l.street.strip[l.cfg.Link]
@@ -113,6 +116,13 @@ func (l *nativeLink) Send(pkts [][]byte) error {
 		}
 	}
 	return nil
+}
+
+// used is how many ports packets have left a link from: who begins something there takes one more.
+func (s *street) used(link string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.links[link].ports)
 }
 
 // Counters is part of rawCarrier.

@@ -142,13 +142,15 @@ func TestUpstreamPlain(t *testing.T) {
 	s.connected("wlan0", "wwan0")
 	echoes(t, s.dial(), 10_000)
 	s.wait("the reason", func(st control.State) bool { return strings.Contains(st.Reason, "does not speak Multipath TCP") })
+	s.until("nothing more is to be learnt", s.client.now().native.socks.Learnt)
+	s.host(proxyAt, false, socks5(t))
 	s.mu.Lock()
 	was := s.links["wlan0"]
 	s.mu.Unlock()
 	changed := s.world.links[0]
 	changed.Gateway4 = netip.MustParseAddr("10.0.1.254")
 	s.world.host.SetLinks(changed, s.world.links[1])
-	s.wait("over another gateway it may", func(st control.State) bool { return st.Reason == "" })
+	s.wait("over another gateway it does", func(st control.State) bool { return st.Reason == "" })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.links["wlan0"] != was || was.closed {
