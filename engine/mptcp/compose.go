@@ -136,8 +136,8 @@ func (f *subflow) opensWith(part tcp.Part) bool {
 		return false
 	}
 	if part.Len == 0 {
-		// DATA_FIN cannot ride with MP_CAPABLE: it goes behind it.
-		return !f.opened || !f.c.fin.due(f)
+		// DATA_FIN and MP_FASTCLOSE cannot ride with MP_CAPABLE: they go behind it.
+		return !f.opened || !f.c.fin.due(f) && !f.c.fin.fast
 	}
 	return part.Chunk.Off <= id.earlyOut
 }
@@ -161,6 +161,9 @@ func (f *subflow) composeCapable(o *wire.Options, part tcp.Part, room int) {
 		o.Has |= wire.HasCapable
 		o.Capable = m
 		f.opened = true
+	}
+	if c.fin.fast {
+		f.askSignal()
 	}
 }
 

@@ -103,6 +103,7 @@ func (s *finState) repeatClose(now clock.Time, c *Conn, f *subflow) {
 		return
 	}
 	f.signals = nil
+	f.opened = false // behind MP_CAPABLE once more
 	f.signal(signal{kind: signalFastClose})
 	s.at = now.Add(f.state.RTO() << (closings - s.fastLeft))
 	s.fastLeft--

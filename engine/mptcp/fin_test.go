@@ -380,6 +380,19 @@ func TestAbort(t *testing.T) {
 	}
 }
 
+// It is told at once also before the peer has shown that it knows of the connection, behind what tells it.
+func TestAbortUnconfirmed(t *testing.T) {
+	s := dialled(t, Config{}, 1)
+	s.c.Abort(s.now)
+	for range 2 {
+		s.want("0 . 1 ack 1 <capable v1 flags 01 key-A key-B>", "0 . 1 ack 1 <fastclose key-B>")
+		s.advance(300 * ms)
+	}
+	s.recv("0 R. 1 ack 1")
+	s.advance(10 * second)
+	s.want()
+}
+
 func TestAbortRepeated(t *testing.T) {
 	s := agreed(t, Config{}, 1)
 	s.c.Abort(s.now)
